@@ -1,0 +1,54 @@
+"""Phase recovery for audio: iterative spectrogram inversion built from three projectors.
+
+The names below are loaded when first used, so that ``import phaserec`` stays as light as numpy
+and the command line answers at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "STFT": "phaserec.stft",
+    "Problem": "phaserec.problem",
+    "algorithm": "phaserec.algorithms",
+    "algorithms": "phaserec.algorithms",
+    "audio": "phaserec.audio",
+    "griffinlim": "phaserec.api",
+    "invert": "phaserec.api",
+    "iterate": "phaserec.iteration",
+    "measures": "phaserec.measures",
+    "misi": "phaserec.api",
+    "momentum": "phaserec.algorithms",
+    "projectors": "phaserec.projectors",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+if TYPE_CHECKING:
+    from phaserec import algorithms as algorithms
+    from phaserec import audio as audio
+    from phaserec import measures as measures
+    from phaserec import projectors as projectors
+    from phaserec.algorithms import algorithm as algorithm
+    from phaserec.algorithms import momentum as momentum
+    from phaserec.api import griffinlim as griffinlim
+    from phaserec.api import invert as invert
+    from phaserec.api import misi as misi
+    from phaserec.iteration import iterate as iterate
+    from phaserec.problem import Problem as Problem
+    from phaserec.stft import STFT as STFT
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'phaserec' has no attribute {name!r}")
+    module = import_module(_HOME[name])
+    value = module if module.__name__ == f"phaserec.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

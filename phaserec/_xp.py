@@ -1,0 +1,125 @@
+"""Array namespaces: numpy and torch through the array API, and what the standard leaves out."""
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj, is_torch_array
+
+Array = Any
+
+_SUPPORTED = ("float32", "float64", "complex64", "complex128")
+
+
+def namespace(*arrays: Array) -> Any:
+    """Array API namespace shared by the arrays (``None`` entries are passed over)."""
+    return array_namespace(*(a for a in arrays if a is not None))
+
+
+def dtype_name(x: Array) -> str:
+    """Name of the dtype of an array of any back end, such as ``"float32"``."""
+    return str(x.dtype).rpartition(".")[2]
+
+
+def is_complex(x: Array) -> bool:
+    """Whether the array holds complex numbers."""
+    return dtype_name(x).startswith("complex")
+
+
+def as_array(name: str, value: Any) -> Array:
+    """Turn an argument into a float or complex array, or say what is wrong with it.
+
+    Numpy arrays and torch tensors pass through; lists, scalars and integer arrays become float64.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    value : array_like
+        The argument.
+
+    Returns
+    -------
+    array
+        float32, float64, complex64 or complex128.
+
+    Raises
+    ------
+    ValueError
+        If the value is not numeric or has another floating-point type.
+    """
+    if not is_array_api_obj(value):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    kind = dtype_name(value)
+    if kind.startswith(("int", "uint")):
+        xp = namespace(value)
+        return xp.astype(value, xp.float64)
+    if kind not in _SUPPORTED:
+        raise ValueError(
+            f"{name} has dtype {kind}; allowed are {', '.join(_SUPPORTED)} and integers. "
+            "Convert it first, for example with .astype('float32')."
+        )
+    return value
+
+
+def same_backend(**arrays: Array) -> Any:
+    """Namespace of the named arrays; a ValueError if they mix libraries or devices.
+
+    Parameters
+    ----------
+    **arrays : array or None
+        Arrays by argument name.
+
+    Returns
+    -------
+    module
+        Array API namespace.
+    """
+    given = {name: a for name, a in arrays.items() if a is not None}
+    try:
+        xp = namespace(*given.values())
+    except TypeError:
+        kinds = ", ".join(f"{name} is {type(a).__name__}" for name, a in given.items())
+        raise ValueError(
+            f"all arrays must come from one library, but {kinds}; convert with "
+            "torch.from_numpy(...) or .numpy()"
+        ) from None
+    devices = {name: str(a.device) for name, a in given.items()}
+    if len(set(devices.values())) > 1:
+        where = ", ".join(f"{name} is on {device}" for name, device in devices.items())
+        raise ValueError(f"all arrays must be on one device, but {where}")
+    return xp
+
+
+def complex_dtype(xp: Any, x: Array) -> Any:
+    """Complex dtype of the precision of ``x``."""
+    return xp.complex64 if dtype_name(x) in ("float32", "complex64") else xp.complex128
+
+
+def real_dtype(xp: Any, x: Array) -> Any:
+    """Real dtype of the precision of ``x``."""
+    return xp.float32 if dtype_name(x) in ("float32", "complex64") else xp.float64
+
+
+def like(values: Any, x: Array) -> Array:
+    """Numpy values as a real array with the library, device and precision of ``x``."""
+    xp = namespace(x)
+    return xp.asarray(values, dtype=real_dtype(xp, x), device=x.device)
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """Values of an array as numpy (detached from autograd, copied from its device)."""
+    if is_torch_array(x):
+        x = x.detach().cpu()
+    return np.asarray(x)
+
+
+def fft_module(x: Array) -> Any:
+    """FFT functions for ``x``: scipy's for numpy, whose single precision is the fastest."""
+    if isinstance(x, np.ndarray):
+        import scipy.fft
+
+        return scipy.fft
+    return namespace(x).fft

@@ -1,0 +1,70 @@
+"""Algorithms as sentences in three projectors, one file a family.
+
+An algorithm is one function ``step(S, p, **hyper) -> S`` that holds the formula of its paper.
+Registering it with :func:`algorithm` makes it a choice of :func:`phaserec.invert`, of the command
+line and of the tests that hold for all algorithms.
+"""
+
+from phaserec.algorithms.combinators import alternate, momentum
+from phaserec.algorithms.registry import (
+    ALGORITHMS,
+    Algorithm,
+    Count,
+    Hyper,
+    NonNegative,
+    Range,
+    Real,
+    algorithm,
+    names,
+    resolve,
+)
+
+# Importing a family registers it; the order is that of `phaserec list`.
+from phaserec.algorithms.single import (
+    accelerated_griffin_lim,
+    admm,
+    difference_map,
+    fast_griffin_lim,
+    griffin_lim,
+    hybrid,
+    raar,
+)
+from phaserec.algorithms.mixture import misi, misi_mix_first  # isort: skip
+from phaserec.algorithms.auxiliary import (  # isort: skip
+    aux,
+    incons_hard_mix,
+    mag_incons_hard_mix,
+    mix_incons,
+    mix_incons_hard_mag,
+)
+from phaserec.algorithms.bregman import bregmisi  # isort: skip
+
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Count",
+    "Hyper",
+    "NonNegative",
+    "Range",
+    "Real",
+    "accelerated_griffin_lim",
+    "admm",
+    "algorithm",
+    "alternate",
+    "aux",
+    "bregmisi",
+    "difference_map",
+    "fast_griffin_lim",
+    "griffin_lim",
+    "hybrid",
+    "incons_hard_mix",
+    "mag_incons_hard_mix",
+    "misi",
+    "misi_mix_first",
+    "mix_incons",
+    "mix_incons_hard_mag",
+    "momentum",
+    "names",
+    "raar",
+    "resolve",
+]

@@ -1,0 +1,116 @@
+"""Combinators: what makes an algorithm out of other algorithms."""
+
+from collections.abc import Callable
+from typing import Any
+
+from phaserec.algorithms.registry import Step, resolve
+
+
+def momentum(
+    step: Any, alpha: Any = 0.99, beta: Any = 0.0, gamma: Any = 1.0
+) -> Callable[..., tuple]:
+    """Accelerate any algorithm with momentum.
+
+    With F one iteration of the algorithm (Nenov et al., ICASSP 2023; with ``gamma = 1`` Perraudin
+    et al., WASPAA 2013)::
+
+        t ← (1 − γ) d + γ F(c)
+        c ← t + α (t − t_previous)
+        d ← t + β (t − t_previous)
+
+    starting from ``d = t_previous = F(c)``, so the first iteration is a plain one. For algorithms
+    that only use the phase of c this has the same phases as the recursion of librosa and
+    torchaudio, which start from ``t_previous = 0``.
+
+    Parameters
+    ----------
+    step : str or callable
+        The algorithm, by name or as a step function.
+    alpha, beta : float or array, default 0.99 and 0
+        Momentum of c and of d; ``beta`` matters only where ``gamma`` is not 1.
+    gamma : float or array, default 1
+        Relaxation.
+
+    Returns
+    -------
+    callable
+        Step function with memory, ``accelerated((c, d, t), p, **hyper)``.
+
+    Examples
+    --------
+    >>> import phaserec
+    >>> accelerated = phaserec.momentum("misi", alpha=0.5)
+    >>> accelerated.__name__, accelerated.memory
+    ('momentum_misi', 2)
+    """
+    inner = resolve(step)
+
+    def accelerated(state: tuple, p: Any, **hyper: Any) -> tuple:
+        c, d, previous = state
+        t = inner.step(inner.start(c) if d is None else c, p, **hyper)
+        if d is not None:
+            t = _affine(lambda d, t: (1 - gamma) * d + gamma * t, d, t)
+        if previous is None:
+            previous = t
+        return (
+            _affine(lambda t, previous: t + alpha * (t - previous), t, previous),
+            _affine(lambda t, previous: t + beta * (t - previous), t, previous),
+            t,
+        )
+
+    return _named(accelerated, f"momentum_{inner.step.__name__}", 2)
+
+
+def alternate(*turns: tuple[Any, int]) -> Callable[..., tuple]:
+    """Alternate between algorithms without memory, each for a number of iterations.
+
+    Parameters
+    ----------
+    *turns : (str or callable, int)
+        Algorithms and how many iterations each runs before the next; after the last the first
+        comes again.
+
+    Returns
+    -------
+    callable
+        Step function with memory, ``alternated((S, n), p)``, n the iterations done.
+
+    Raises
+    ------
+    ValueError
+        If an algorithm has memory of its own.
+    """
+    steps: list[Step] = []
+    for algorithm, count in turns:
+        entry = resolve(algorithm)
+        if entry.memory:
+            raise ValueError(f"{entry.name} has memory and cannot alternate with others")
+        steps += [entry.step] * count
+
+    def alternated(state: tuple, p: Any) -> tuple:
+        S, done = state
+        done = done or 0
+        return steps[done % len(steps)](S, p), done + 1
+
+    name = "_".join(["alternate", *(resolve(a).step.__name__ for a, _ in turns)])
+    return _named(alternated, name, 1)
+
+
+def estimate(state: Any) -> Any:
+    """Spectrogram in a state: the first entry, however deep combinators nest."""
+    while isinstance(state, tuple):
+        state = state[0]
+    return state
+
+
+def _affine(combine: Callable[..., Any], *states: Any) -> Any:
+    """Combine states entry by entry; counters stay as they are in the last one."""
+    if isinstance(states[0], tuple):
+        return tuple(_affine(combine, *parts) for parts in zip(*states, strict=True))
+    return states[-1] if isinstance(states[0], int) else combine(*states)
+
+
+def _named(step: Any, name: str, memory: int) -> Any:
+    step.__name__ = step.__qualname__ = name
+    step.memory = memory
+    return step

@@ -1,0 +1,263 @@
+"""Functions for everyday use: magnitudes in, waveforms out."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from phaserec._xp import Array, as_array, namespace
+from phaserec.iteration import iterate
+from phaserec.problem import Problem
+from phaserec.stft import STFT
+
+
+def invert(
+    magnitudes: Array,
+    mixture: Array | None = None,
+    *,
+    stft: STFT,
+    algorithm: Any = "aux",
+    n_iter: int = 20,
+    init: Any = None,
+    length: int | None = None,
+    lengths: Any = None,
+    weights: Array | None = None,
+    rng: Any = None,
+    **hyper: Any,
+) -> Array:
+    """Recover waveforms from magnitude spectrograms and, where there is one, their mixture.
+
+    Parameters
+    ----------
+    magnitudes : array, shape (..., J, F, T)
+        Target magnitudes, numpy or torch, float32 or float64; ``(..., F, T)`` without a mixture.
+    mixture : array, shape (..., time) or (..., F, T), optional
+        Waveform or complex spectrogram of the mixture.
+    stft : STFT
+        The transform of the spectrograms.
+    algorithm : str or callable, default "aux"
+        Name (``phaserec list`` shows them) or step function. Algorithms that mix need a mixture;
+        ``"griffin-lim"`` and its relatives do not.
+    n_iter : int, default 20
+        Number of iterations.
+    init : {"mixture", "random", "zero"} or complex array, optional
+        Initial phase; by default that of the mixture, or random without one.
+    length : int, optional
+        Length of the waveforms in samples, needed only without a mixture waveform.
+    lengths : array_like of int, optional
+        Valid samples of each item of a ragged batch.
+    weights : array, broadcastable to (..., J, F, T), optional
+        Mixing weights Λ of the algorithms in which they are a choice.
+    rng : int, numpy Generator or RandomState, optional
+        Source of random phases.
+    **hyper
+        Hyper-parameters of the algorithm, such as ``sigma``; ``momentum`` accelerates any of them.
+
+    Returns
+    -------
+    array, shape (..., J, time)
+        Waveforms with the library, device and precision of ``magnitudes``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, not finite, or disagrees with another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import phaserec
+    >>> stft = phaserec.STFT(n_fft=512)
+    >>> sources = np.random.default_rng(0).standard_normal((2, 8000))
+    >>> estimates = phaserec.invert(
+    ...     abs(stft(sources)), sources.sum(0), stft=stft, algorithm="misi"
+    ... )
+    >>> estimates.shape
+    (2, 8000)
+    """
+    problem = Problem(
+        magnitudes, mixture, stft=stft, length=length, lengths=lengths, weights=weights
+    )
+    return solve(algorithm, problem, n_iter, init=init, rng=rng, **hyper)
+
+
+def solve(
+    algorithm: Any, problem: Problem, n_iter: int, *, init: Any = None, rng: Any = None, **hyper: Any
+) -> Array:
+    """Waveforms ``(..., J, time)`` after ``n_iter`` iterations; arguments as for ``iterate``."""
+    states = iterate(algorithm, problem, n_iter, init=init, rng=rng, **hyper)
+    S = None
+    for S in states:
+        pass
+    return problem.waveforms(problem.start(init, rng) if S is None else S)
+
+
+def misi(
+    magnitudes: Array,
+    mixture: Array,
+    *,
+    n_iter: int = 20,
+    n_fft: int | None = None,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Any = "hann",
+    center: bool = True,
+    momentum: float = 0.0,
+    init: Any = None,
+    rng: Any = None,
+) -> Array:
+    """Multiple input spectrogram inversion (Gunawan & Sen, IEEE SPL 2010) in one call.
+
+    Parameters
+    ----------
+    magnitudes : array, shape (..., J, F, T)
+        Target magnitudes of the sources.
+    mixture : array, shape (..., time) or (..., F, T)
+        Waveform or complex spectrogram of the mixture.
+    n_iter : int, default 20
+        Number of iterations.
+    n_fft, hop_length, win_length, window, center
+        The transform, see :class:`phaserec.STFT`; ``n_fft`` defaults to ``2 (F − 1)``.
+    momentum : float, default 0
+        Momentum; 0 is the published algorithm.
+    init, rng
+        Initial phase, see :func:`invert`.
+
+    Returns
+    -------
+    array, shape (..., J, time)
+        Waveforms that sum to the mixture.
+
+    Raises
+    ------
+    ValueError
+        As :func:`invert`.
+    """
+    stft = STFT(_n_fft(magnitudes, n_fft), hop_length, win_length, window, center)  # type: ignore[arg-type]
+    return invert(
+        magnitudes,
+        mixture,
+        stft=stft,
+        algorithm="misi",
+        n_iter=n_iter,
+        init=init,
+        rng=rng,
+        momentum=momentum,
+    )
+
+
+def griffinlim(
+    S: Array,
+    *,
+    n_iter: int = 32,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    n_fft: int | None = None,
+    window: Any = "hann",
+    center: bool = True,
+    dtype: Any = None,
+    length: int | None = None,
+    pad_mode: str = "constant",
+    momentum: float = 0.99,
+    init: Any = "random",
+    random_state: Any = None,
+    rng: Any = None,
+) -> Array:
+    """Fast Griffin-Lim with the signature, the defaults and the iterates of librosa's function.
+
+    Perraudin, Balazs & Søndergaard (WASPAA 2013); ``momentum=0`` is Griffin & Lim (1984).
+
+    Parameters
+    ----------
+    S : array, shape (..., F, T)
+        Magnitudes, numpy or torch.
+    n_iter : int, default 32
+        Number of iterations.
+    hop_length : int, optional
+        Hop in samples; default ``win_length // 4``.
+    win_length : int, optional
+        Window length in samples; default ``n_fft``.
+    n_fft : int, optional
+        Transform length; default ``2 (F − 1)``.
+    window, center
+        See :class:`phaserec.STFT`.
+    dtype : dtype, optional
+        Real dtype of the result; default that of ``S``.
+    length : int, optional
+        Length of the result in samples.
+    pad_mode : {"constant"}
+        Centre padding; zeros are the only one under which consistency is a projection.
+    momentum : float, default 0.99
+        Momentum, the paper's α; above 1 may diverge (a warning says so).
+    init : {"random", None} or complex array, default "random"
+        Initial phase: random, zero (None, as in librosa), or that of a complex spectrogram.
+    random_state, rng : int, numpy Generator or RandomState, optional
+        Source of random phases: ``random_state`` as in librosa 0.11, where an int seeds a
+        RandomState, or its later name ``rng``, where it seeds a Generator. Give one.
+
+    Returns
+    -------
+    array, shape (..., time)
+        Waveforms.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not one of those allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import phaserec
+    >>> S = abs(phaserec.STFT(2048)(np.sin(np.arange(22050) * 0.1)))
+    >>> phaserec.griffinlim(S, length=22050).shape
+    (22050,)
+    """
+    if pad_mode != "constant":
+        raise ValueError(
+            f"pad_mode={pad_mode!r} is not supported: consistency is a projection only with zero "
+            "padding; use pad_mode='constant' here and in the analysis"
+        )
+    if momentum < 0:
+        raise ValueError(f"momentum={momentum} must not be negative")
+    if momentum > 1:
+        warnings.warn(f"momentum={momentum} above 1 can diverge", UserWarning, stacklevel=2)
+    if random_state is not None and rng is not None:
+        raise ValueError("random_state and rng are two names of one argument; give only rng")
+    if isinstance(random_state, int | np.integer):
+        rng = np.random.RandomState(int(random_state))  # noqa: NPY002  librosa 0.11 seeds this one
+    elif random_state is not None:
+        rng = random_state
+    if init is None:
+        init = "zero"
+    elif isinstance(init, str) and init != "random":
+        raise ValueError(f"init={init!r} must be 'random', None or a complex array")
+    S = as_array("S", S)
+    n_fft = _n_fft(S, n_fft)
+    if hop_length is None:
+        hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
+    stft = STFT(n_fft, hop_length, win_length, window, center, strict=False)  # type: ignore[arg-type]
+    if stft.deficient.size:
+        warnings.warn(
+            f"{stft.deficient.size} of every {hop_length} samples are seen by no frame with this "
+            "window and hop_length; they will be zero",
+            UserWarning,
+            stacklevel=2,
+        )
+    problem = Problem(S, stft=stft, length=stft.n_samples(S.shape[-1]) if length is None else length)
+    if not isinstance(init, str):
+        init = problem.mag(problem.start(init))
+    c = problem.start(init, rng)
+    for c in iterate("fast-griffin-lim", problem, n_iter, init=c, momentum=momentum):
+        pass
+    y = problem.waveforms(problem.mag(c))
+    return y if dtype is None else namespace(y).astype(y, _real_dtype(y, dtype))
+
+
+def _n_fft(magnitudes: Array, n_fft: int | None) -> int:
+    return 2 * (np.shape(magnitudes)[-2] - 1) if n_fft is None else n_fft
+
+
+def _real_dtype(y: Array, dtype: Any) -> Any:
+    """A numpy dtype names a dtype of any library."""
+    return getattr(namespace(y), np.dtype(dtype).name) if isinstance(y, np.ndarray) else dtype

@@ -1,0 +1,106 @@
+"""The loop over iterations, a generator: progress, metrics and stopping belong to the caller."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from phaserec._xp import Array
+from phaserec.algorithms import Algorithm, Hyper, Range, momentum, resolve
+from phaserec.algorithms.combinators import estimate
+from phaserec.problem import Problem
+
+_MOMENTUM = Hyper("momentum", 0.0, float, (), Range(0))
+
+
+def iterate(
+    algorithm: Any,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Any = None,
+    rng: Any = None,
+    **hyper: Any,
+) -> Iterator[Array]:
+    """Yield the spectrogram after each iteration of an algorithm.
+
+    Parameters
+    ----------
+    algorithm : str or callable
+        Name or step function.
+    problem : Problem
+        What to solve.
+    n_iter : int
+        Number of iterations.
+    init : {"mixture", "random", "zero"} or complex array, optional
+        Initial phase or spectrogram, see :meth:`phaserec.Problem.start`.
+    rng : int, numpy Generator or RandomState, optional
+        Source of random phases.
+    **hyper
+        Hyper-parameters of the algorithm; ``momentum`` accelerates any algorithm.
+
+    Yields
+    ------
+    array, shape (..., J, F, T)
+        Complex spectrogram after one more iteration.
+
+    Raises
+    ------
+    ValueError
+        For an unknown algorithm or hyper-parameter, or a value out of range; before the first
+        iteration.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from phaserec import STFT, Problem, iterate, measures
+    >>> stft = STFT(256)
+    >>> x = np.random.default_rng(0).standard_normal(2000)
+    >>> p = Problem(abs(stft(x)), stft=stft)
+    >>> errors = [measures.spectral_convergence(S, p) for S in iterate("griffin-lim", p, 5, rng=0)]
+    >>> bool(np.all(np.diff(errors) < 0))
+    True
+    """
+    entry, hyper = prepare(algorithm, hyper)
+    if isinstance(n_iter, bool) or int(n_iter) != n_iter or n_iter < 0:
+        raise ValueError(f"n_iter={n_iter!r} must be a non-negative integer")
+    state = entry.start(problem.start(init, rng))
+    return _run(entry, state, problem, int(n_iter), hyper)
+
+
+def prepare(algorithm: Any, hyper: dict[str, Any]) -> tuple[Algorithm, dict[str, Any]]:
+    """Look an algorithm up, check its hyper-parameters, and accelerate it if asked to.
+
+    Parameters
+    ----------
+    algorithm : str, callable or Algorithm
+        The algorithm.
+    hyper : dict
+        Hyper-parameters; ``momentum``, where the algorithm has none of its own, wraps it.
+
+    Returns
+    -------
+    Algorithm, dict
+        The algorithm to run and the hyper-parameters of its step.
+
+    Raises
+    ------
+    ValueError
+        As :func:`iterate`.
+    """
+    entry, hyper = resolve(algorithm), dict(hyper)
+    alpha = 0.0
+    if "momentum" in hyper and all(h.name != "momentum" for h in entry.hyper):
+        alpha = hyper.pop("momentum")
+        _MOMENTUM.check(alpha)
+    entry.check(hyper)
+    if isinstance(alpha, int | float) and alpha == 0:
+        return entry, hyper
+    return replace(entry, step=momentum(entry, alpha), memory=2, descends=False), hyper
+
+
+def _run(
+    entry: Algorithm, state: Any, problem: Problem, n_iter: int, hyper: dict[str, Any]
+) -> Iterator[Array]:
+    for _ in range(n_iter):
+        state = entry.step(state, problem, **hyper)
+        yield estimate(state)

@@ -1,0 +1,229 @@
+"""Measures of spectrograms and of waveforms.
+
+Spectrogram measures take complex spectrograms ``(..., J, F, T)`` with their problem; norms are
+over the full two-sided spectrum and sums over sources, frequencies and frames, one value per batch
+item. Waveform measures take ``(..., time)`` and give dB, one value per waveform.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from phaserec._xp import Array, is_complex, like, namespace
+
+
+def two_sided_sum(bins: Array, p: Any) -> Array:
+    """Sum real bins ``(..., J, F, T)`` over the two-sided spectrum, sources and frames.
+
+    Parameters
+    ----------
+    bins : array, shape (..., J, F, T)
+        Real values.
+    p : Problem
+        The problem; without a mixture J is a batch axis.
+
+    Returns
+    -------
+    array, shape (...)
+        Sums.
+    """
+    xp = namespace(bins)
+    axes = (-2, -1) if p.mixture is None else (-3, -2, -1)
+    return xp.sum(bins * like(p.stft.bin_weights, bins), axis=axes)
+
+
+def _squared_norm(S: Array, p: Any) -> Array:
+    if is_complex(S):
+        xp = namespace(S)
+        return two_sided_sum(xp.real(S) ** 2 + xp.imag(S) ** 2, p)
+    return two_sided_sum(S**2, p)
+
+
+def mixing_error(S: Array, p: Any) -> Array:
+    """Squared mixing error ``h = ‖X − Σ_j S_j‖²``.
+
+    Parameters
+    ----------
+    S : array, shape (..., J, F, T)
+        Complex spectrograms of the sources.
+    p : Problem
+        The problem, with a mixture.
+
+    Returns
+    -------
+    array, shape (...)
+        One value per batch item.
+    """
+    xp = namespace(S)
+    return _squared_norm(xp.expand_dims(p.X - xp.sum(S, axis=-3), axis=-3), p)
+
+
+def inconsistency(S: Array, p: Any) -> Array:
+    """Squared inconsistency ``i = Σ_j ‖S_j − STFT(iSTFT(S_j))‖²``.
+
+    Parameters
+    ----------
+    S : array, shape (..., J, F, T)
+        Complex spectrograms.
+    p : Problem
+        The problem.
+
+    Returns
+    -------
+    array, shape (...)
+        One value per batch item.
+    """
+    return _squared_norm(S - p.cons(S), p)
+
+
+def magnitude_error(S: Array, p: Any) -> Array:
+    """Squared magnitude error ``m = Σ_j ‖|S_j| − V_j‖²``.
+
+    Parameters
+    ----------
+    S : array, shape (..., J, F, T)
+        Complex spectrograms.
+    p : Problem
+        The problem.
+
+    Returns
+    -------
+    array, shape (...)
+        One value per batch item.
+    """
+    return _squared_norm(namespace(S).abs(S) - p.magnitudes, p)
+
+
+def spectral_convergence(S: Array, p: Any) -> Array:
+    """Spectral convergence ``20 log10(‖|G S| − V‖ / ‖V‖)`` in dB.
+
+    Parameters
+    ----------
+    S : array, shape (..., J, F, T)
+        Complex spectrograms; the signals they stand for are measured.
+    p : Problem
+        The problem.
+
+    Returns
+    -------
+    array, shape (...)
+        dB, one value per batch item; −inf for a perfect match and for silence met by silence.
+    """
+    return _decibel(magnitude_error(p.cons(S), p), _squared_norm(p.magnitudes, p))
+
+
+def snr(reference: Array, estimate: Array) -> Array:
+    """Signal-to-noise ratio ``10 log10(‖s‖² / ‖s − ŝ‖²)``.
+
+    Parameters
+    ----------
+    reference, estimate : array, shape (..., time)
+        Real waveforms.
+
+    Returns
+    -------
+    array, shape (...)
+        dB.
+    """
+    xp = namespace(reference, estimate)
+    error = xp.sum((reference - estimate) ** 2, axis=-1)
+    return _decibel(xp.sum(reference**2, axis=-1), error)
+
+
+def si_sdr(reference: Array, estimate: Array) -> Array:
+    """Scale-invariant signal-to-distortion ratio (Le Roux et al., ICASSP 2019), means kept.
+
+    Parameters
+    ----------
+    reference, estimate : array, shape (..., time)
+        Real waveforms.
+
+    Returns
+    -------
+    array, shape (...)
+        dB; −inf for a silent reference or estimate.
+    """
+    xp = namespace(reference, estimate)
+    energy = xp.sum(reference**2, axis=-1, keepdims=True)
+    scale = xp.sum(reference * estimate, axis=-1, keepdims=True)
+    scale = scale / xp.where(energy == 0, xp.ones_like(energy), energy)
+    target = scale * reference
+    return _decibel(xp.sum(target**2, axis=-1), xp.sum((estimate - target) ** 2, axis=-1))
+
+
+def si_sdr_improvement(reference: Array, estimate: Array, mixture: Array) -> Array:
+    """SI-SDR of the estimate over that of the mixture.
+
+    Parameters
+    ----------
+    reference, estimate : array, shape (..., time)
+        Real waveforms.
+    mixture : array, shape broadcastable to (..., time)
+        What the estimate was made from.
+
+    Returns
+    -------
+    array, shape (...)
+        dB.
+    """
+    return si_sdr(reference, estimate) - si_sdr(reference, mixture)
+
+
+def sdr(reference: Array, estimate: Array, *, filter_length: int = 512) -> Array:
+    """Signal-to-distortion ratio of BSS Eval: a short filter of the reference is no error.
+
+    The estimate is projected onto the delays 0 … ``filter_length − 1`` of the reference
+    (Vincent, Gribonval & Févotte, IEEE TASLP 2006). ``filter_length=1`` is SI-SDR.
+
+    Parameters
+    ----------
+    reference, estimate : array, shape (..., time)
+        Real waveforms of one shape.
+    filter_length : int, default 512
+        Taps of the allowed filter.
+
+    Returns
+    -------
+    array, shape (...)
+        dB, float64; −inf for a silent reference or estimate.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or ``filter_length`` is not positive.
+    """
+    xp = namespace(reference, estimate)
+    if reference.shape != estimate.shape or filter_length < 1:
+        raise ValueError(
+            f"reference {tuple(reference.shape)} and estimate {tuple(estimate.shape)} must have "
+            f"one shape and filter_length={filter_length} be positive"
+        )
+    s, e = (xp.astype(a, xp.float64) for a in (reference, estimate))
+    n = s.shape[-1] + filter_length
+    spectrum = xp.fft.rfft(s, n=n, axis=-1)
+    correlate = xp.fft.irfft(xp.conj(spectrum) * xp.fft.rfft(e, n=n, axis=-1), n=n, axis=-1)
+    auto = xp.fft.irfft(xp.conj(spectrum) * spectrum, n=n, axis=-1)
+    lags = np.arange(filter_length)
+    lags = xp.asarray(np.abs(lags[:, None] - lags[None, :]).ravel(), device=s.device)
+    gram = xp.reshape(
+        xp.take(auto, lags, axis=-1), (*s.shape[:-1], filter_length, filter_length)
+    )
+    # A whisper of diagonal loading keeps silent and band-limited references solvable.
+    energy = auto[..., :1, None]
+    loading = 1e-14 * energy + xp.where(energy == 0, xp.ones_like(energy), 0 * energy)
+    gram = gram + loading * xp.eye(filter_length, dtype=xp.float64, device=s.device)
+    taps = xp.linalg.solve(gram, correlate[..., :filter_length, None])[..., 0]
+    target = xp.fft.irfft(spectrum * xp.fft.rfft(taps, n=n, axis=-1), n=n, axis=-1)
+    padding = xp.zeros((*s.shape[:-1], filter_length), dtype=xp.float64, device=s.device)
+    distortion = xp.concat([e, padding], axis=-1) - target
+    return _decibel(xp.sum(target**2, axis=-1), xp.sum(distortion**2, axis=-1))
+
+
+def _decibel(signal: Array, noise: Array) -> Array:
+    """``10 log10(signal / noise)``, −inf where the signal is zero and +inf for no noise only."""
+    xp = namespace(signal)
+    one = xp.ones_like(signal)
+    silent, clean = signal == 0, noise == 0
+    ratio = 10 * xp.log10(xp.where(silent | clean, one, signal) / xp.where(clean, one, noise))
+    inf = xp.full_like(signal, float("inf"))
+    return xp.where(silent, -inf, xp.where(clean, inf, ratio))

@@ -1,0 +1,269 @@
+"""What is to be solved: magnitudes, mixture and transform, validated once."""
+
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from phaserec import projectors
+from phaserec._xp import (
+    Array,
+    as_array,
+    complex_dtype,
+    is_complex,
+    like,
+    namespace,
+    real_dtype,
+    same_backend,
+    to_numpy,
+)
+from phaserec.stft import STFT
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A spectrogram inversion problem, and the three projectors onto its constraints.
+
+    Parameters
+    ----------
+    magnitudes : array, shape (..., J, F, T)
+        Target magnitudes V of the J sources, finite and non-negative, numpy or torch. Without a
+        mixture the axis J is one more batch axis and may be absent.
+    mixture : array, shape (..., time) or (..., F, T), optional
+        The mixture as a real waveform or as its complex spectrogram; the leading axes are those
+        of ``magnitudes`` before J.
+    stft : STFT
+        The transform that the spectrograms belong to.
+    length : int, optional
+        Length of the signals in samples; default that of the mixture waveform, else
+        ``stft.n_samples(T)``.
+    lengths : array_like of int, optional
+        Valid samples of each item of a ragged batch, padded to ``length``; shape equal to the
+        leading batch axes.
+    weights : array, broadcastable to (..., J, F, T), optional
+        Λ of the soft mixing term, non-negative with sum 1 over the sources, for the algorithms
+        in which it is a choice; default ``V_j / Σ_k V_k``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not finite, has negative magnitudes, or disagrees in shape, library,
+        device or length with another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from phaserec import STFT, Problem
+    >>> stft = STFT(256)
+    >>> sources = np.random.default_rng(0).standard_normal((2, 1000))
+    >>> p = Problem(abs(stft(sources)), sources.sum(0), stft=stft)
+    >>> S = p.mix(p.mag(p.cons(p.start())))
+    >>> bool(np.allclose(S.sum(0), p.X))
+    True
+    """
+
+    magnitudes: Array
+    mixture: Array | None = None
+    _: KW_ONLY
+    stft: STFT
+    length: int = None  # type: ignore[assignment]  # resolved below
+    lengths: Any = None
+    weights: Array | None = None
+
+    def __post_init__(self) -> None:
+        V = as_array("magnitudes", self.magnitudes)
+        x = None if self.mixture is None else as_array("mixture", self.mixture)
+        weights = None if self.weights is None else as_array("weights", self.weights)
+        xp = same_backend(magnitudes=V, mixture=x, weights=weights)
+        if is_complex(V):
+            raise ValueError("magnitudes must be real and non-negative; pass abs(S), not S")
+        if V.ndim < (2 if x is None else 3):
+            raise ValueError(
+                f"magnitudes of shape {tuple(V.shape)} must be (..., F, T) without a mixture "
+                "and (..., J, F, T) with one"
+            )
+        self.stft.check_bins("magnitudes", V.shape[-2])
+        if V.shape[-1] < 1 or 0 in V.shape:
+            raise ValueError(f"magnitudes of shape {tuple(V.shape)} hold no values")
+        _check_finite(xp, magnitudes=V, mixture=x, weights=weights)
+        if bool(xp.any(V < 0)):
+            raise ValueError(
+                f"magnitudes must be non-negative, the smallest is {float(xp.min(V)):g}; "
+                "magnitudes in dB or log must be converted first"
+            )
+        if x is not None:
+            dtype = xp.result_type(V.dtype, real_dtype(xp, x))
+            V = xp.astype(V, dtype, copy=False)
+            x = xp.astype(x, complex_dtype(xp, V) if is_complex(x) else dtype, copy=False)
+        if weights is not None:
+            weights = self._checked_weights(xp, weights, V)
+        length = self._resolved_length(V, x)
+        if x is not None:
+            wanted = (V.shape[-2:]) if is_complex(x) else (length,)
+            if tuple(x.shape) != (*V.shape[:-3], *wanted):
+                raise ValueError(
+                    f"mixture of shape {tuple(x.shape)} does not go with magnitudes of shape "
+                    f"{tuple(V.shape)}: expected {(*V.shape[:-3], *wanted)}"
+                )
+        object.__setattr__(self, "mixture", x)
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "length", length)
+        if self.lengths is not None:
+            object.__setattr__(self, "lengths", self._checked_lengths(V))
+            V = V * self.stft.valid_frames(self.lengths, V)
+        object.__setattr__(self, "magnitudes", V)
+
+    def _resolved_length(self, V: Array, x: Array | None) -> int:
+        n_frames = V.shape[-1]
+        if x is None or is_complex(x):
+            length = self.stft.n_samples(n_frames) if self.length is None else self.length
+            return self.stft.check_length(length, n_frames)
+        length = x.shape[-1]
+        if self.length is not None and self.length != length:
+            raise ValueError(f"length={self.length} but the mixture has {length} samples")
+        if self.stft.n_frames(length) != n_frames:
+            raise ValueError(
+                f"magnitudes have T={n_frames} frames, but the mixture of {length} samples has "
+                f"{self.stft.n_frames(length)} with hop_length={self.stft.hop_length} and "
+                f"center={self.stft.center}"
+            )
+        return length
+
+    def _checked_lengths(self, V: Array) -> np.ndarray:
+        lengths = np.asarray(to_numpy(self.lengths) if self.lengths is not None else None)
+        lead = tuple(V.shape[:-2] if self.mixture is None else V.shape[:-3])
+        if lengths.shape != lead[: lengths.ndim] or lengths.ndim == 0:
+            raise ValueError(
+                f"lengths of shape {lengths.shape} must match the batch axes {lead} of magnitudes"
+            )
+        if lengths.dtype.kind not in "iu" or lengths.min() < 1 or lengths.max() > self.length:
+            raise ValueError(
+                f"lengths must be integers between 1 and length={self.length} samples, got "
+                f"{lengths.ravel()[:8].tolist()}"
+            )
+        return lengths
+
+    @staticmethod
+    def _checked_weights(xp: Any, weights: Array, V: Array) -> Array:
+        weights = xp.astype(weights, V.dtype, copy=False)
+        try:
+            full = xp.broadcast_to(weights, V.shape)
+        except (RuntimeError, ValueError):
+            raise ValueError(
+                f"weights of shape {tuple(weights.shape)} do not broadcast to the magnitudes' "
+                f"{tuple(V.shape)}"
+            ) from None
+        if bool(xp.any(weights < 0)) or bool(xp.any(xp.abs(xp.sum(full, axis=-3) - 1) > 1e-4)):
+            raise ValueError("weights must be non-negative and sum to 1 over the sources (axis −3)")
+        return full
+
+    @cached_property
+    def X(self) -> Array:
+        """Complex spectrogram of the mixture, ``(..., F, T)``."""
+        if self.mixture is None:
+            raise ValueError(
+                "this algorithm mixes sources and needs a mixture; give one, or use an algorithm "
+                "for single spectrograms such as 'griffin-lim'"
+            )
+        if is_complex(self.mixture):
+            return self.mixture
+        return self.stft(self.mixture, lengths=self.lengths)
+
+    @cached_property
+    def mixing_weights(self) -> Array:
+        """Λ of the soft mixing term, ``(..., J, F, T)``: as given, else ``V_j / Σ_k V_k``.
+
+        Where all magnitudes are zero it is ``1/J``.
+        """
+        if self.weights is not None:
+            return self.weights
+        xp, V = namespace(self.magnitudes), self.magnitudes
+        total = xp.sum(V, axis=-3, keepdims=True)
+        silent = total < xp.finfo(V.dtype).smallest_normal
+        share = V / xp.where(silent, xp.ones_like(total), total)
+        return xp.where(silent, xp.full_like(V, 1 / V.shape[-3]), share)
+
+    def mag(self, S: Array) -> Array:
+        """P_mag: give S the target magnitudes, ``(..., J, F, T)``."""
+        return projectors.magnitude(S, self.magnitudes)
+
+    def cons(self, S: Array) -> Array:
+        """P_cons: the nearest spectrogram of a real signal, ``(..., J, F, T)``."""
+        return projectors.consistency(S, self.stft, self.length, self.lengths)
+
+    def mix(self, S: Array, weights: Array | None = None) -> Array:
+        """P_mix: spread the mixing error with Λ (default equally), ``(..., J, F, T)``."""
+        return projectors.mixing(S, self.X, weights)
+
+    def start(self, init: Any = None, rng: Any = None) -> Array:
+        """Initial spectrogram.
+
+        Parameters
+        ----------
+        init : {"mixture", "random", "zero"} or complex array, optional
+            Phase to start from: that of the mixture (default when there is one), uniform on the
+            circle (default otherwise), zero, or a complex spectrogram ``(..., J, F, T)`` that is
+            taken as it is.
+        rng : int, numpy Generator or RandomState, optional
+            Source of the random phases; an int seeds a new Generator. The same seed gives the
+            same phases in every back end.
+
+        Returns
+        -------
+        array, shape (..., J, F, T)
+            Complex spectrogram.
+
+        Raises
+        ------
+        ValueError
+            If ``init`` or ``rng`` is not one of these.
+        """
+        xp, V = namespace(self.magnitudes), self.magnitudes
+        if init is None:
+            init = "random" if self.mixture is None else "mixture"
+        if not isinstance(init, str):
+            S = as_array("init", init)
+            same_backend(magnitudes=V, init=S)
+            if tuple(S.shape) != tuple(V.shape) or not is_complex(S):
+                raise ValueError(
+                    f"init is {S.dtype} of shape {tuple(S.shape)}, expected a complex array of "
+                    f"the magnitudes' shape {tuple(V.shape)}"
+                )
+            _check_finite(xp, init=S)
+            return xp.astype(S, complex_dtype(xp, V), copy=False)
+        if init == "mixture":
+            return V * xp.expand_dims(projectors.unit(self.X), axis=-3)
+        if init == "random":
+            angles = like(2 * np.pi * as_rng(rng).random(tuple(V.shape)), V)
+            return V * (xp.cos(angles) + 1j * xp.sin(angles))
+        if init == "zero":
+            return xp.astype(V, complex_dtype(xp, V))
+        raise ValueError(
+            f"init={init!r} is not one of 'mixture', 'random', 'zero' or a complex array"
+        )
+
+    def waveforms(self, S: Array) -> Array:
+        """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``."""
+        return self.stft.inverse(S, length=self.length, lengths=self.lengths)
+
+
+def as_rng(rng: Any) -> Any:
+    """Random generator from an int seed, a Generator, a RandomState or None."""
+    if isinstance(rng, np.random.Generator | np.random.RandomState):
+        return rng
+    if rng is None or (isinstance(rng, int | np.integer) and rng >= 0):
+        return np.random.default_rng(rng)
+    raise ValueError(
+        f"rng={rng!r} must be None, a non-negative integer seed, numpy.random.Generator or "
+        "numpy.random.RandomState"
+    )
+
+
+def _check_finite(xp: Any, **arrays: Array | None) -> None:
+    for name, a in arrays.items():
+        if a is not None and not bool(xp.all(xp.isfinite(a))):
+            raise ValueError(
+                f"{name} holds NaN or infinite values; replace them first, for example with "
+                "numpy.nan_to_num"
+            )

@@ -1,0 +1,349 @@
+"""The short-time Fourier transform and its exact least-squares inverse."""
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from phaserec._xp import Array, fft_module, is_complex, like, namespace
+
+# Window-square sums below this fraction of their maximum are rounding noise: such a sample is
+# seen by no frame, and the pseudo-inverse leaves it zero.
+_DEFICIENT = (4 * np.finfo(np.float64).eps) ** 2
+
+
+def _positive_int(name: str, value: Any) -> int:
+    if isinstance(value, bool) or int(value) != value or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+@dataclass(frozen=True)
+class STFT:
+    """Short-time Fourier transform with zero centre padding, validated once.
+
+    Calling it transforms waveforms; :meth:`inverse` is the Moore-Penrose inverse on signals of a
+    given length (Griffin & Lim, IEEE TASSP 1984), so that ``stft(stft.inverse(S, length=L))`` is
+    an orthogonal projection. The output equals ``librosa.stft(..., pad_mode="constant")`` and
+    ``torch.stft(..., pad_mode="constant")``. Numpy and torch arrays, float32 and float64.
+
+    Parameters
+    ----------
+    n_fft : int, default 1024
+        Transform length N in samples, odd lengths included; F = n_fft // 2 + 1 frequencies.
+    hop_length : int, optional
+        Hop H in samples between frames; default ``n_fft // 4``.
+    win_length : int, optional
+        Window length in samples, at most ``n_fft`` (the default); shorter windows are centred.
+    window : str, tuple, float or sequence of win_length floats, default "hann"
+        As :func:`scipy.signal.get_window` takes it (periodic), ``"rect"`` for ones, or the values.
+    center : bool, default True
+        Frame t is centred on sample t·H of the signal, which is padded with zeros. With
+        ``False`` frame t starts at sample t·H, and edge samples that no window sees come back
+        from the inverse as zeros.
+    strict : bool, default True
+        Refuse a window and hop from which a signal cannot be computed back. With ``False`` the
+        inverse sets the samples that no window sees to zero.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or (``strict``) the window and hop are not invertible.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from phaserec import STFT
+    >>> stft = STFT(n_fft=512)
+    >>> x = np.random.default_rng(0).standard_normal(3000)
+    >>> S = stft(x)
+    >>> S.shape
+    (257, 24)
+    >>> bool(np.allclose(stft.inverse(S, length=3000), x))
+    True
+    """
+
+    n_fft: int = 1024
+    hop_length: int = None  # type: ignore[assignment]  # resolved to n_fft // 4 below
+    win_length: int = None  # type: ignore[assignment]  # resolved to n_fft below
+    window: Any = "hann"
+    center: bool = True
+    strict: bool = field(default=True, compare=False)
+
+    def __post_init__(self) -> None:
+        n_fft = _positive_int("n_fft", self.n_fft)
+        hop = max(n_fft // 4, 1) if self.hop_length is None else self.hop_length
+        win = n_fft if self.win_length is None else _positive_int("win_length", self.win_length)
+        if win > n_fft:
+            raise ValueError(f"win_length={win} must be at most n_fft={n_fft}")
+        window = self.window
+        if not isinstance(window, str | tuple | float | int):
+            window = tuple(float(w) for w in window)  # hashable: transforms key caches
+        object.__setattr__(self, "n_fft", n_fft)
+        object.__setattr__(self, "hop_length", _positive_int("hop_length", hop))
+        object.__setattr__(self, "win_length", win)
+        object.__setattr__(self, "window", window)
+        deficient = self.deficient
+        if self.strict and deficient.size:
+            shown = ", ".join(str(r) for r in deficient[:4]) + (", …" if deficient.size > 4 else "")
+            raise ValueError(
+                f"window={_window_name(window)} with win_length={win} and "
+                f"hop_length={self.hop_length} is not invertible: {deficient.size} of every "
+                f"{self.hop_length} samples are seen by no frame (offsets {shown} in each hop); "
+                f"use a smaller hop_length, such as {max(win // 4, 1)}"
+            )
+
+    @cached_property
+    def window_values(self) -> np.ndarray:
+        """Window padded to ``(n_fft,)``, float64."""
+        if isinstance(self.window, tuple) and not isinstance(self.window[0], str):
+            values = np.asarray(self.window)
+        elif self.window == "rect":
+            values = np.ones(self.win_length)
+        else:
+            from scipy.signal import get_window
+
+            try:
+                values = get_window(self.window, self.win_length, fftbins=True)
+            except ValueError as error:
+                raise ValueError(f"window={self.window!r}: {error}") from None
+        if values.shape != (self.win_length,) or not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"window must hold win_length={self.win_length} finite values, got {values.size}"
+            )
+        left = (self.n_fft - self.win_length) // 2
+        return np.pad(values, (left, self.n_fft - self.win_length - left))
+
+    @cached_property
+    def deficient(self) -> np.ndarray:
+        """Positions within a hop, counted from frame starts, that no window sees; ints."""
+        overlaps = -(-self.n_fft // self.hop_length)
+        squares = np.pad(self.window_values**2, (0, overlaps * self.hop_length - self.n_fft))
+        total = squares.reshape(overlaps, self.hop_length).sum(axis=0)
+        return np.flatnonzero(total <= _DEFICIENT * total.max())
+
+    @property
+    def n_bins(self) -> int:
+        """Number of frequencies F of the one-sided spectrum."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def offset(self) -> int:
+        """Samples of zero padding before the signal."""
+        return self.n_fft // 2 if self.center else 0
+
+    @cached_property
+    def bin_weights(self) -> np.ndarray:
+        """How often each bin counts in the full two-sided spectrum, ``(F, 1)``: 2, or 1."""
+        weights = np.full((self.n_bins, 1), 2.0)
+        weights[0] = 1
+        if self.n_fft % 2 == 0:
+            weights[-1] = 1
+        return weights
+
+    def n_frames(self, length: int) -> int:
+        """Number of frames T of a signal of ``length`` samples.
+
+        Parameters
+        ----------
+        length : int
+            Signal length in samples.
+
+        Returns
+        -------
+        int
+            Number of frames.
+
+        Raises
+        ------
+        ValueError
+            If the signal is empty, or shorter than ``n_fft`` without centre padding.
+        """
+        padded = length + 2 * self.offset - self.n_fft
+        if length < 1 or padded < 0:
+            need = 1 if self.center else self.n_fft
+            raise ValueError(
+                f"a signal of {length} samples is too short: at least {need} needed with "
+                f"n_fft={self.n_fft} and center={self.center}"
+            )
+        return 1 + padded // self.hop_length
+
+    def n_samples(self, n_frames: int) -> int:
+        """Shortest signal length with ``n_frames`` frames (1 sample at least)."""
+        return max(self.n_fft + self.hop_length * (n_frames - 1) - 2 * self.offset, 1)
+
+    def check_length(self, length: int, n_frames: int) -> int:
+        """Return ``length`` if its transform has ``n_frames`` frames, else raise ValueError."""
+        length = _positive_int("length", length)
+        if self.n_frames(length) != n_frames:
+            low = self.n_samples(n_frames)
+            raise ValueError(
+                f"length={length} gives {self.n_frames(length)} frames, but the spectrogram has "
+                f"{n_frames}: with hop_length={self.hop_length} the length must lie between "
+                f"{low} and {self._longest(n_frames)} samples"
+            )
+        return length
+
+    def _longest(self, n_frames: int) -> int:
+        return self.n_fft + self.hop_length * n_frames - 2 * self.offset - 1
+
+    def __call__(self, x: Array, *, lengths: Any = None) -> Array:
+        """Transform waveforms.
+
+        Parameters
+        ----------
+        x : array, shape (..., time)
+            Real waveforms.
+        lengths : array_like of int, optional
+            Valid samples of each item, shape equal to the leading axes of ``x`` (one axis or
+            more); what lies beyond is taken as zero and gets no frames.
+
+        Returns
+        -------
+        array, shape (..., F, T)
+            One-sided complex spectrogram.
+
+        Raises
+        ------
+        ValueError
+            If ``x`` is complex or too short.
+        """
+        if is_complex(x):
+            raise ValueError("the STFT takes real waveforms, got a complex array")
+        n_frames = self.n_frames(x.shape[-1])
+        if lengths is not None:
+            x = x * like(_valid(lengths, x.shape[-1], x.ndim - 1), x)
+        frames = self._frames(x, n_frames) * like(self.window_values, x)
+        S = namespace(x).moveaxis(fft_module(x).rfft(frames), -1, -2)
+        return S if lengths is None else S * self.valid_frames(lengths, S)
+
+    def inverse(self, S: Array, *, length: int | None = None, lengths: Any = None) -> Array:
+        """Least-squares inverse: the waveform whose transform is nearest to ``S``.
+
+        Parameters
+        ----------
+        S : array, shape (..., F, T)
+            One-sided complex spectrogram.
+        length : int, optional
+            Number of samples, between ``n_samples(T)`` (the default) and one hop more.
+        lengths : array_like of int, optional
+            Valid samples of each item, shape equal to the leading axes of ``S``; the rest of each
+            waveform is zero.
+
+        Returns
+        -------
+        array, shape (..., length)
+            Real waveforms.
+
+        Raises
+        ------
+        ValueError
+            If F is not that of ``n_fft``, or ``length`` disagrees with T.
+        """
+        n_bins, n_frames = S.shape[-2:]
+        self.check_bins("S", n_bins)
+        length = self.n_samples(n_frames) if length is None else length
+        length = self.check_length(length, n_frames)
+        if lengths is not None:
+            S = S * self.valid_frames(lengths, S)
+        frames = fft_module(S).irfft(namespace(S).moveaxis(S, -2, -1), n=self.n_fft)
+        x = self._overlap_add(frames * like(self.window_values, S), length)
+        if lengths is None:
+            return x * like(self._normalisation(length), S)
+        items = np.asarray(lengths)
+        norms = np.zeros((*items.shape, length))
+        for index, item in np.ndenumerate(items):
+            norms[index][:item] = self._normalisation(int(item))
+        return x * like(_align(norms, x.ndim), S)
+
+    def check_bins(self, name: str, n_bins: int) -> None:
+        """Raise ValueError if ``n_bins`` is not the F of this transform."""
+        if n_bins != self.n_bins:
+            raise ValueError(
+                f"{name} has F={n_bins} frequencies, but n_fft={self.n_fft} gives "
+                f"{self.n_bins}; use n_fft={2 * (n_bins - 1)} or {2 * n_bins - 1}"
+            )
+
+    def _frames(self, x: Array, n_frames: int) -> Array:
+        """Zero-padded frames ``(..., T, n_fft)``: hop-sized columns side by side."""
+        xp = namespace(x)
+        hop, overlaps = self.hop_length, -(-self.n_fft // self.hop_length)
+        columns = n_frames - 1 + overlaps
+        used = min(x.shape[-1], columns * hop - self.offset)
+        lead = x.shape[:-1]
+        before = xp.zeros((*lead, self.offset), dtype=x.dtype, device=x.device)
+        after = xp.zeros(
+            (*lead, columns * hop - self.offset - used), dtype=x.dtype, device=x.device
+        )
+        padded = xp.concat([before, x[..., :used], after], axis=-1)
+        grid = xp.reshape(padded, (*lead, columns, hop))
+        parts = [grid[..., r : r + n_frames, :] for r in range(overlaps)]
+        return xp.concat(parts, axis=-1)[..., : self.n_fft]
+
+    def _overlap_add(self, frames: Array, length: int) -> Array:
+        """Sum frames ``(..., T, n_fft)`` into waveforms ``(..., length)``."""
+        xp = namespace(frames)
+        hop, overlaps = self.hop_length, -(-self.n_fft // self.hop_length)
+        *lead, n_frames, _ = frames.shape
+        columns = n_frames - 1 + overlaps
+        total = xp.zeros((*lead, columns, hop), dtype=frames.dtype, device=frames.device)
+        for r in range(overlaps):
+            part = frames[..., r * hop : (r + 1) * hop]
+            total[..., r : r + n_frames, : part.shape[-1]] += part
+        signal = xp.reshape(total, (*lead, columns * hop))
+        signal = signal[..., self.offset : self.offset + length]
+        missing = length - signal.shape[-1]
+        if missing > 0:  # trailing samples that no frame reaches when the hop is large
+            zeros = xp.zeros((*lead, missing), dtype=frames.dtype, device=frames.device)
+            signal = xp.concat([signal, zeros], axis=-1)
+        return signal
+
+    def _normalisation(self, length: int) -> np.ndarray:
+        return _normalisation(self, length)
+
+    def valid_frames(self, lengths: Any, S: Array) -> Array:
+        """Ones on the frames that belong to each item of a ragged batch, zeros after.
+
+        Parameters
+        ----------
+        lengths : array_like of int
+            Valid samples of each item.
+        S : array, shape (..., F, T)
+            Spectrogram the mask is for.
+
+        Returns
+        -------
+        array
+            Real mask that broadcasts against ``S``.
+        """
+        counts = np.vectorize(self.n_frames, otypes=[int])(np.asarray(lengths))
+        return like(_valid(counts, S.shape[-1], S.ndim - 1), S)
+
+
+@lru_cache(maxsize=64)
+def _normalisation(stft: STFT, length: int) -> np.ndarray:
+    """One over the sum of squared windows at each sample ``(length,)``; 0 where unseen."""
+    squares = np.broadcast_to(stft.window_values**2, (stft.n_frames(length), stft.n_fft))
+    total = stft._overlap_add(squares, length)
+    seen = total > _DEFICIENT * (stft.window_values**2).max()
+    norm = np.where(seen, 1 / np.where(seen, total, 1), 0)
+    norm.flags.writeable = False
+    return norm
+
+
+def _align(values: np.ndarray, ndim: int) -> np.ndarray:
+    """Insert axes before the last one: leading axes match the batch from the left."""
+    lead = values.shape[:-1]
+    return values.reshape(*lead, *(1,) * (ndim - values.ndim), values.shape[-1])
+
+
+def _valid(counts: Any, size: int, lead: int) -> np.ndarray:
+    """Ones up to each count and zeros after, aligned with ``lead`` leading axes."""
+    counts = np.asarray(counts)
+    return _align((np.arange(size) < counts[..., None]).astype(float), lead + 1)
+
+
+def _window_name(window: Any) -> str:
+    given = isinstance(window, tuple) and not isinstance(window[0], str)
+    return "given values" if given else repr(window)

@@ -1,0 +1,1 @@
+"""Inversion algorithms of :mod:`phaserec` unfolded into trainable network layers."""
