@@ -82,14 +82,30 @@ def invert(
 
 
 def solve(
-    algorithm: Any, problem: Problem, n_iter: int, *, init: Any = None, rng: Any = None, **hyper: Any
+    algorithm: Any,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Any = None,
+    rng: Any = None,
+    **hyper: Any,
 ) -> Array:
-    """Waveforms ``(..., J, time)`` after ``n_iter`` iterations; arguments as for ``iterate``."""
-    states = iterate(algorithm, problem, n_iter, init=init, rng=rng, **hyper)
-    S = None
-    for S in states:
-        pass
-    return problem.waveforms(problem.start(init, rng) if S is None else S)
+    """Waveforms after ``n_iter`` iterations of an algorithm on a problem.
+
+    Parameters
+    ----------
+    algorithm, problem, n_iter, init, rng, **hyper
+        As for :func:`phaserec.iterate`.
+
+    Returns
+    -------
+    array, shape (..., J, time)
+        Waveforms.
+    """
+    S = problem.start(init, rng)
+    for current in iterate(algorithm, problem, n_iter, init=S, **hyper):
+        S = current
+    return problem.waveforms(S)
 
 
 def misi(
@@ -133,7 +149,7 @@ def misi(
     ValueError
         As :func:`invert`.
     """
-    stft = STFT(_n_fft(magnitudes, n_fft), hop_length, win_length, window, center)  # type: ignore[arg-type]
+    stft = STFT(_n_fft(magnitudes, n_fft), hop_length, win_length, window, center)
     return invert(
         magnitudes,
         mixture,
@@ -225,7 +241,7 @@ def griffinlim(
     if random_state is not None and rng is not None:
         raise ValueError("random_state and rng are two names of one argument; give only rng")
     if isinstance(random_state, int | np.integer):
-        rng = np.random.RandomState(int(random_state))  # noqa: NPY002  librosa 0.11 seeds this one
+        rng = np.random.RandomState(int(random_state))  # as librosa 0.11
     elif random_state is not None:
         rng = random_state
     if init is None:
@@ -236,7 +252,7 @@ def griffinlim(
     n_fft = _n_fft(S, n_fft)
     if hop_length is None:
         hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
-    stft = STFT(n_fft, hop_length, win_length, window, center, strict=False)  # type: ignore[arg-type]
+    stft = STFT(n_fft, hop_length, win_length, window, center, strict=False)
     if stft.deficient.size:
         warnings.warn(
             f"{stft.deficient.size} of every {hop_length} samples are seen by no frame with this "
@@ -244,12 +260,14 @@ def griffinlim(
             UserWarning,
             stacklevel=2,
         )
-    problem = Problem(S, stft=stft, length=stft.n_samples(S.shape[-1]) if length is None else length)
+    problem = Problem(
+        S, stft=stft, length=stft.n_samples(S.shape[-1]) if length is None else length
+    )
     if not isinstance(init, str):
         init = problem.mag(problem.start(init))
     c = problem.start(init, rng)
-    for c in iterate("fast-griffin-lim", problem, n_iter, init=c, momentum=momentum):
-        pass
+    for current in iterate("fast-griffin-lim", problem, n_iter, init=c, momentum=momentum):
+        c = current
     y = problem.waveforms(problem.mag(c))
     return y if dtype is None else namespace(y).astype(y, _real_dtype(y, dtype))
 

@@ -9,7 +9,7 @@ from phaserec.algorithms import Algorithm, Hyper, Range, momentum, resolve
 from phaserec.algorithms.combinators import estimate
 from phaserec.problem import Problem
 
-_MOMENTUM = Hyper("momentum", 0.0, float, (), Range(0))
+MOMENTUM = Hyper("momentum", 0.0, float, (), Range(0))
 
 
 def iterate(
@@ -91,7 +91,7 @@ def prepare(algorithm: Any, hyper: dict[str, Any]) -> tuple[Algorithm, dict[str,
     alpha = 0.0
     if "momentum" in hyper and all(h.name != "momentum" for h in entry.hyper):
         alpha = hyper.pop("momentum")
-        _MOMENTUM.check(alpha)
+        MOMENTUM.check(alpha)
     entry.check(hyper)
     if isinstance(alpha, int | float) and alpha == 0:
         return entry, hyper

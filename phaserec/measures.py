@@ -205,9 +205,7 @@ def sdr(reference: Array, estimate: Array, *, filter_length: int = 512) -> Array
     auto = xp.fft.irfft(xp.conj(spectrum) * spectrum, n=n, axis=-1)
     lags = np.arange(filter_length)
     lags = xp.asarray(np.abs(lags[:, None] - lags[None, :]).ravel(), device=s.device)
-    gram = xp.reshape(
-        xp.take(auto, lags, axis=-1), (*s.shape[:-1], filter_length, filter_length)
-    )
+    gram = xp.reshape(xp.take(auto, lags, axis=-1), (*s.shape[:-1], filter_length, filter_length))
     # A whisper of diagonal loading keeps silent and band-limited references solvable.
     energy = auto[..., :1, None]
     loading = 1e-14 * energy + xp.where(energy == 0, xp.ones_like(energy), 0 * energy)

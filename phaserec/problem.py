@@ -67,7 +67,7 @@ class Problem:
     mixture: Array | None = None
     _: KW_ONLY
     stft: STFT
-    length: int = None  # type: ignore[assignment]  # resolved below
+    length: Any = None  # an int once resolved
     lengths: Any = None
     weights: Array | None = None
 

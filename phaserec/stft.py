@@ -65,8 +65,8 @@ class STFT:
     """
 
     n_fft: int = 1024
-    hop_length: int = None  # type: ignore[assignment]  # resolved to n_fft // 4 below
-    win_length: int = None  # type: ignore[assignment]  # resolved to n_fft below
+    hop_length: Any = None  # an int once resolved
+    win_length: Any = None  # an int once resolved
     window: Any = "hann"
     center: bool = True
     strict: bool = field(default=True, compare=False)

@@ -19,7 +19,8 @@ from phaserec.algorithms.registry import (
     resolve,
 )
 
-# Importing a family registers it; the order is that of `phaserec list`.
+# isort: split
+# Importing a family registers it, in the order of `phaserec list`.
 from phaserec.algorithms.single import (
     accelerated_griffin_lim,
     admm,
@@ -29,15 +30,21 @@ from phaserec.algorithms.single import (
     hybrid,
     raar,
 )
-from phaserec.algorithms.mixture import misi, misi_mix_first  # isort: skip
-from phaserec.algorithms.auxiliary import (  # isort: skip
+
+# isort: split
+from phaserec.algorithms.mixture import misi, misi_mix_first
+
+# isort: split
+from phaserec.algorithms.auxiliary import (
     aux,
     incons_hard_mix,
     mag_incons_hard_mix,
     mix_incons,
     mix_incons_hard_mag,
 )
-from phaserec.algorithms.bregman import bregmisi  # isort: skip
+
+# isort: split
+from phaserec.algorithms.bregman import bregmisi
 
 __all__ = [
     "ALGORITHMS",

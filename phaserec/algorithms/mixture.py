@@ -15,9 +15,7 @@ def _mixed_magnitude_error(S: Array, p: Any) -> Array:
     return measures.magnitude_error(p.mix(p.cons(S)), p)
 
 
-@algorithm(
-    cite="Gunawan & Sen, IEEE SPL 2010", objective=_mixed_magnitude_error, descends=True
-)
+@algorithm(cite="Gunawan & Sen, IEEE SPL 2010", objective=_mixed_magnitude_error, descends=True)
 def misi(S: Array, p: Any) -> Array:
     """Multiple input spectrogram inversion, mixing last."""
     return p.mix(p.mag(p.cons(S)))

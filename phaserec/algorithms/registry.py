@@ -5,9 +5,19 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 Step = Callable[..., Any]
+StepT = TypeVar("StepT", bound=Step)
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,20 @@ class Algorithm:
 ALGORITHMS: dict[str, Algorithm] = {}
 
 
+@overload
+def algorithm(step: StepT, /) -> StepT: ...
+
+
+@overload
+def algorithm(
+    *,
+    memory: int = 0,
+    cite: str = "",
+    objective: Callable[..., Any] | None = None,
+    descends: bool = False,
+) -> Callable[[StepT], StepT]: ...
+
+
 def algorithm(
     step: Step | None = None,
     *,
@@ -173,17 +197,17 @@ def algorithm(
     >>> phaserec.algorithms.resolve("relaxed-misi").hyper[0].default
     0.5
     """
-    if step is None:
-        return lambda f: algorithm(
-            f, memory=memory, cite=cite, objective=objective, descends=descends
-        )
-    entry = describe(step, memory=memory, cite=cite, objective=objective, descends=descends)
-    taken = ALGORITHMS.get(entry.name)
-    # The same module run twice (a notebook cell) may register again; another one may not.
-    if taken is not None and taken.step.__module__ != step.__module__:
-        raise ValueError(f"algorithm {entry.name!r} exists already, in {taken.step.__module__}")
-    ALGORITHMS[entry.name] = entry
-    return step
+
+    def register(step: Step) -> Step:
+        entry = describe(step, memory=memory, cite=cite, objective=objective, descends=descends)
+        taken = ALGORITHMS.get(entry.name)
+        # The same module run twice (a notebook cell) may register again; another one may not.
+        if taken is not None and taken.step.__module__ != step.__module__:
+            raise ValueError(f"algorithm {entry.name!r} exists already, in {taken.step.__module__}")
+        ALGORITHMS[entry.name] = entry
+        return step
+
+    return register if step is None else register(step)
 
 
 def describe(

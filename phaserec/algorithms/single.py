@@ -16,25 +16,19 @@ def magnitude_error(S: Array, p: Any, **_: Any) -> Array:
     return measures.magnitude_error(p.cons(S), p)
 
 
-@algorithm(
-    cite="Griffin & Lim, IEEE Trans. ASSP 1984", objective=magnitude_error, descends=True
-)
+@algorithm(cite="Griffin & Lim, IEEE Trans. ASSP 1984", objective=magnitude_error, descends=True)
 def griffin_lim(S: Array, p: Any) -> Array:
     """Griffin-Lim: magnitude, then consistency."""
     return p.cons(p.mag(S))
 
 
-@algorithm(
-    memory=2, cite="Perraudin, Balazs & Søndergaard, WASPAA 2013", objective=magnitude_error
-)
+@algorithm(memory=2, cite="Perraudin, Balazs & Søndergaard, WASPAA 2013", objective=magnitude_error)
 def fast_griffin_lim(state: tuple, p: Any, momentum: Real = 0.99) -> tuple:
     """Fast Griffin-Lim: Griffin-Lim with momentum (the paper's α)."""
     return combinators.momentum(griffin_lim, momentum)(state, p)
 
 
-@algorithm(
-    memory=2, cite="Nenov, Nguyen & Balazs, ICASSP 2023", objective=magnitude_error
-)
+@algorithm(memory=2, cite="Nenov, Nguyen & Balazs, ICASSP 2023", objective=magnitude_error)
 def accelerated_griffin_lim(
     state: tuple, p: Any, alpha: Real = 0.99, beta: Real = 0.99, gamma: Real = 1.25
 ) -> tuple:
@@ -42,9 +36,7 @@ def accelerated_griffin_lim(
     return combinators.momentum(griffin_lim, alpha, beta, gamma)(state, p)
 
 
-@algorithm(
-    cite="Masuyama, Yatabe & Oikawa, IEEE SPL 2019", objective=magnitude_error
-)
+@algorithm(cite="Masuyama, Yatabe & Oikawa, IEEE SPL 2019", objective=magnitude_error)
 def admm(Y: Array, p: Any, rho: NonNegative = 0.1) -> Array:
     """ADMM for consistent spectrograms; ρ = 0 is Douglas-Rachford splitting.
 
@@ -72,10 +64,7 @@ def difference_map(X: Array, p: Any, beta: Real = 0.8) -> Array:
     return X + beta * (p.cons(f2) - p.mag(f1))
 
 
-@algorithm(
-    memory=1, cite="Peer, Welker & Gerkmann, IWAENC 2022", objective=magnitude_error
-)
+@algorithm(memory=1, cite="Peer, Welker & Gerkmann, IWAENC 2022", objective=magnitude_error)
 def hybrid(state: tuple, p: Any, n_explore: Count = 5, n_refine: Count = 5) -> tuple:
     """Hybrid schedule: RAAR to explore and Griffin-Lim to refine, in turns."""
     return combinators.alternate((raar, n_explore), (griffin_lim, n_refine))(state, p)
-

@@ -1,0 +1,1 @@
+"""The example that ships with the package: synthetic speech in generated noise."""
