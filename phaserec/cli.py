@@ -32,10 +32,11 @@ def _spread_lists(args: Sequence[str]) -> list[str]:
     for arg in args:
         if arg in _LISTS:
             current = arg
+            spread.append(arg)  # without a value after it, click says that one is missing
         elif arg.startswith("-") and arg != "-":
             current = None
             spread.append(arg)
-        elif current is not None:
+        elif current is not None and spread[-1] != current:
             spread += [current, arg]
         else:
             spread.append(arg)

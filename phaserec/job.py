@@ -368,7 +368,7 @@ def _report(inputs: Inputs, before: np.ndarray, after: np.ndarray, stream: Any) 
 
 
 def _targets(output: str | None, names: Sequence[str]) -> list[Path]:
-    """Files to write, once it is clear that they can be written."""
+    """Files to write; raises OSError if it is clear now that they cannot be."""
     if output in (None, "-"):
         return []
     assert output is not None
@@ -379,12 +379,11 @@ def _targets(output: str | None, names: Sequence[str]) -> list[Path]:
     if path.is_dir() and single:
         raise IsADirectoryError(f"-o {output} is a folder but looks like a file; rename it")
     folder = path.parent if single else path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise NotADirectoryError(f"-o {output}: {folder} is not a folder") from None
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"-o {output}: no permission to write in {folder}")
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"-o {output}: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise PermissionError(f"-o {output}: no permission to write in {nearest}")
     return [path] if single else [folder / f"{name}.wav" for name in names]
 
 
@@ -402,4 +401,5 @@ def _write(
         sys.stdout.buffer.write(audio.encode(joined, inputs.rate, subtype=subtype))
         sys.stdout.buffer.flush()
     elif targets:
+        targets[0].parent.mkdir(parents=True, exist_ok=True)
         audio.write(targets, list(np.moveaxis(waveforms, 1, 0)), inputs.rate, subtype=subtype)

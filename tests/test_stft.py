@@ -1,0 +1,258 @@
+"""The STFT equals its peers', and its inverse is the exact pseudo-inverse."""
+
+import dataclasses
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+
+from phaserec import STFT
+
+# n_fft, hop_length, win_length, window: even and odd, hops that do and do not divide n_fft.
+TRANSFORMS = [
+    (16, 4, None, "hann"),
+    (16, 5, None, "hann"),
+    (16, 3, 11, "hamming"),
+    (17, 4, 8, "hann"),
+    (63, 20, None, "hann"),
+    (63, 16, 50, ("kaiser", 6.0)),
+    (400, 160, None, "hann"),
+    (512, 128, 400, "blackman"),
+    (512, 256, None, "boxcar"),
+    (64, 24, None, tuple(np.linspace(0.1, 1.0, 64))),
+]
+SMALL = [case for case in TRANSFORMS if case[0] <= 64]
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def spectrogram(stft, n_frames, seed=0):
+    """Complex noise: far from consistent, and not real at DC and Nyquist."""
+    return noise(stft.n_bins, n_frames, seed=seed) + 1j * noise(
+        stft.n_bins, n_frames, seed=seed + 1
+    )
+
+
+def lengths_of(n_fft, center):
+    longer = [n_fft, 3 * n_fft + 7]
+    return [1, n_fft // 3, *longer] if center else longer
+
+
+def values_of(window, win_length):
+    return scipy.signal.get_window(window, win_length) if _named(window) else np.array(window)
+
+
+def _named(window):
+    return isinstance(window, str) or isinstance(window[0], str)
+
+
+@pytest.mark.filterwarnings("ignore:n_fft=")
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize(("n_fft", "hop", "win", "window"), TRANSFORMS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_equals_librosa(n_fft, hop, win, window, center, dtype):
+    stft = STFT(n_fft, hop, win, window, center)
+    for length in lengths_of(n_fft, center):
+        x = noise(2, length).astype(dtype)
+        expected = librosa.stft(
+            x,
+            n_fft=n_fft,
+            hop_length=hop,
+            win_length=win,
+            window=window if _named(window) else np.array(window),
+            center=center,
+            pad_mode="constant",
+        )
+        ours = stft(x)
+        assert ours.dtype == expected.dtype
+        tol = 1e-5 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(ours, expected, rtol=tol, atol=tol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize(("n_fft", "hop", "win", "window"), TRANSFORMS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_equals_torch(n_fft, hop, win, window, center, dtype):
+    torch = pytest.importorskip("torch")
+    stft = STFT(n_fft, hop, win, window, center)
+    for length in lengths_of(n_fft, center):
+        x = torch.from_numpy(noise(2, length).astype(dtype))
+        expected = torch.stft(
+            x,
+            n_fft,
+            hop,
+            win,
+            window=torch.from_numpy(values_of(window, win or n_fft)).to(x.dtype),
+            center=center,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        tol = 1e-5 if dtype == "float32" else 1e-12
+        torch.testing.assert_close(
+            stft(x), expected, rtol=tol, atol=tol * float(expected.abs().max())
+        )
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_round_trip(transform, backend):
+    stft = STFT(*transform)
+    for length in lengths_of(stft.n_fft, center=True):
+        x = backend(noise(3, 2, length))
+        back = stft.inverse(stft(x), length=length)
+        assert back.dtype == x.dtype
+        np.testing.assert_allclose(np.asarray(back), np.asarray(x), atol=30 * backend.tol)
+
+
+def matrix(stft, length):
+    """Real matrix of the STFT on signals of a length, rows scaled to the two-sided norm."""
+    S = stft(np.eye(length))
+    rows = np.sqrt(stft.bin_weights) * np.stack([S.real, S.imag], axis=1)
+    return rows.reshape(length, -1).T
+
+
+def coordinates(stft, S):
+    return (np.sqrt(stft.bin_weights) * np.stack([S.real, S.imag])).ravel()
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize(
+    ("n_fft", "hop", "win", "window"),
+    [
+        (8, 2, None, "hann"),
+        (8, 3, None, "hann"),
+        (9, 2, None, "hann"),
+        (8, 2, 5, "hamming"),
+        (8, 8, None, "boxcar"),
+        (6, 9, None, "boxcar"),
+    ],
+)
+@pytest.mark.parametrize("length", [9, 13, 16])
+def test_inverse_is_the_pseudo_inverse(n_fft, hop, win, window, center, length):
+    # strict=False: samples that no frame sees are zero, as the pseudo-inverse has them.
+    stft = STFT(n_fft, hop, win, window, center, strict=False)
+    S = spectrogram(stft, stft.n_frames(length))
+    expected = np.linalg.pinv(matrix(stft, length)) @ coordinates(stft, S)
+    np.testing.assert_allclose(stft.inverse(S, length=length), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("transform", SMALL)
+def test_default_length_is_the_shortest_with_these_frames(transform):
+    stft = STFT(*transform)
+    for n_frames in (1, 2, 7):
+        length = stft.n_samples(n_frames)
+        assert stft.n_frames(length) == n_frames
+        assert length == 1 or stft.n_frames(length - 1) == n_frames - 1
+        assert stft.inverse(spectrogram(stft, n_frames)).shape == (length,)
+
+
+@pytest.mark.parametrize("center", [True, False])
+def test_ragged_batch_equals_items(center, backend):
+    stft = STFT(16, 4, center=center)
+    lengths = [61, 18, 33]
+    x = backend(noise(3, 2, 61))
+    S = stft(x, lengths=lengths)
+    back = stft.inverse(S, length=61, lengths=lengths)
+    for item, length in enumerate(lengths):
+        alone = stft(x[item, :, :length])
+        n_frames = alone.shape[-1]
+        np.testing.assert_allclose(S[item, ..., :n_frames], alone, atol=backend.tol)
+        assert not np.any(np.asarray(S[item, ..., n_frames:]))
+        expected = stft.inverse(alone, length=length)
+        np.testing.assert_allclose(back[item, :, :length], expected, atol=backend.tol)
+        assert not np.any(np.asarray(back[item, :, length:]))
+
+
+def test_frames_beyond_an_item_do_not_reach_its_waveform():
+    stft = STFT(16, 4)
+    S = stft(noise(2, 61), lengths=[61, 20])
+    disturbed = S.copy()
+    disturbed[1, :, stft.n_frames(20) :] = 1
+    back = [stft.inverse(part, length=61, lengths=[61, 20]) for part in (S, disturbed)]
+    np.testing.assert_array_equal(*back)
+
+
+def test_unseen_samples_come_back_as_zeros():
+    stft = STFT(8, 12, window="rect", center=False, strict=False)
+    x = noise(44)
+    seen = np.arange(44) % 12 < 8
+    back = stft.inverse(stft(x), length=44)
+    np.testing.assert_allclose(back[seen], x[seen], atol=1e-14)
+    assert not np.any(back[~seen])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_fft": 0}, "n_fft"),
+        ({"n_fft": -16}, "n_fft"),
+        ({"n_fft": 16.5}, "n_fft"),
+        ({"n_fft": True}, "n_fft"),
+        ({"n_fft": float("nan")}, "n_fft"),
+        ({"n_fft": float("inf")}, "n_fft"),
+        ({"n_fft": "large"}, "n_fft"),
+        ({"n_fft": 16, "hop_length": 0}, "hop_length"),
+        ({"n_fft": 16, "hop_length": 2.5}, "hop_length"),
+        ({"n_fft": 16, "win_length": 0}, "win_length"),
+        ({"n_fft": 16, "win_length": 17}, "win_length=17.*n_fft=16"),
+        ({"n_fft": 16, "window": "no-such-window"}, "window"),
+        ({"n_fft": 16, "window": [1.0, 2.0, 1.0]}, "window"),
+        ({"n_fft": 16, "window": []}, "window"),
+        ({"n_fft": 16, "window": None}, "window"),
+        ({"n_fft": 2, "window": [1.0, float("nan")]}, "window"),
+    ],
+)
+def test_bad_parameters(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        STFT(**arguments)
+
+
+def test_a_pair_that_is_not_invertible_names_the_samples():
+    with pytest.raises(ValueError, match=r"1 of every 16 samples.*offsets 0 "):
+        STFT(16, 16)  # the periodic Hann window starts with a zero
+    with pytest.raises(ValueError, match=r"4 of every 12 samples.*offsets 8, 9, 10, 11 "):
+        STFT(8, 12, window="rect")
+
+
+def test_bad_arrays():
+    stft = STFT(16, 4)
+    with pytest.raises(ValueError, match="complex"):
+        stft(noise(61) + 1j)
+    with pytest.raises(ValueError, match=r"0 samples.*too short"):
+        stft(noise(0))
+    with pytest.raises(ValueError, match=r"15 samples.*at least 16"):
+        STFT(16, 4, center=False)(noise(15))
+    with pytest.raises(ValueError, match="F=8.*n_fft=16 gives 9"):
+        stft.inverse(spectrogram(stft, 5)[:-1])
+
+
+@pytest.mark.parametrize("length", [15, 20, 0, -3, 17.5])
+def test_length_must_go_with_the_frames(length):
+    stft = STFT(16, 4)
+    S = spectrogram(stft, 5)
+    for allowed in (16, 19):
+        assert stft.inverse(S, length=allowed).shape == (allowed,)
+    with pytest.raises(ValueError, match="length"):
+        stft.inverse(S, length=length)
+
+
+def test_frozen_and_hashable():
+    stft = STFT(16, 4)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        stft.n_fft = 32
+    assert len({stft, STFT(16), STFT(16, 4, 16, "hann")}) == 1
+    assert stft != STFT(16, 5)
+
+
+def test_a_window_may_be_given_by_value():
+    values = scipy.signal.get_window("hann", 16)
+    by_value = STFT(16, 4, window=values)
+    assert hash(by_value) == hash(STFT(16, 4, window=list(values)))
+    np.testing.assert_array_equal(by_value(noise(61)), STFT(16, 4)(noise(61)))
+
+
+def test_defaults_follow_n_fft():
+    stft = STFT(n_fft=400)
+    assert (stft.hop_length, stft.win_length, stft.n_bins) == (100, 400, 201)
