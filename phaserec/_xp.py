@@ -1,9 +1,12 @@
 """Array namespaces: numpy and torch through the array API, and what the standard leaves out."""
 
+import math
+import numbers
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj, is_torch_array
+from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import is_torch_array as is_torch_array
 
 Array = Any
 
@@ -64,6 +67,34 @@ def as_array(name: str, value: Any) -> Array:
     return value
 
 
+def as_int(name: str, value: Any, low: int) -> int:
+    """Return a whole number of at least ``low``; a ValueError names the argument otherwise.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument.
+    value : object
+        The argument.
+    low : int
+        Smallest value allowed.
+
+    Returns
+    -------
+    int
+        The value.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not whole or not math.isfinite(value) or int(value) != value or value < low:
+        raise ValueError(f"{name}={value!r} must be an integer, {low} or more")
+    return int(value)
+
+
 def same_backend(**arrays: Array) -> Any:
     """Namespace of the named arrays; a ValueError if they mix libraries or devices.
 
@@ -106,7 +137,7 @@ def real_dtype(xp: Any, x: Array) -> Any:
 def like(values: Any, x: Array) -> Array:
     """Numpy values as a real array with the library, device and precision of ``x``."""
     xp = namespace(x)
-    return xp.asarray(values, dtype=real_dtype(xp, x), device=x.device)
+    return xp.asarray(np.array(values), dtype=real_dtype(xp, x), device=x.device)
 
 
 def to_numpy(x: Array) -> np.ndarray:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from phaserec._xp import Array, as_array, namespace
+from phaserec._xp import Array, as_array, like, namespace
 from phaserec.iteration import iterate
-from phaserec.problem import Problem
+from phaserec.problem import Problem, as_rng
 from phaserec.stft import STFT
 
 
@@ -244,11 +244,10 @@ def griffinlim(
         rng = np.random.RandomState(int(random_state))  # as librosa 0.11
     elif random_state is not None:
         rng = random_state
-    if init is None:
-        init = "zero"
-    elif isinstance(init, str) and init != "random":
+    if isinstance(init, str) and init != "random":
         raise ValueError(f"init={init!r} must be 'random', None or a complex array")
     S = as_array("S", S)
+    xp = namespace(S)
     n_fft = _n_fft(S, n_fft)
     if hop_length is None:
         hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
@@ -263,17 +262,25 @@ def griffinlim(
     problem = Problem(
         S, stft=stft, length=stft.n_samples(S.shape[-1]) if length is None else length
     )
-    if not isinstance(init, str):
-        init = problem.mag(problem.start(init))
-    c = problem.start(init, rng)
+    if init is None:
+        c = problem.start("zero")
+    elif isinstance(init, str):
+        # Drawn bin by bin, as librosa does, so that a seed gives its phases.
+        angles = like(2 * np.pi * as_rng(rng).random(tuple(S.shape)), S)
+        c = problem.magnitudes * (xp.cos(angles) + 1j * xp.sin(angles))
+    else:
+        c = problem.mag(problem.start(init))
     for current in iterate("fast-griffin-lim", problem, n_iter, init=c, momentum=momentum):
         c = current
     y = problem.waveforms(problem.mag(c))
-    return y if dtype is None else namespace(y).astype(y, _real_dtype(y, dtype))
+    return y if dtype is None else xp.astype(y, _real_dtype(y, dtype))
 
 
 def _n_fft(magnitudes: Array, n_fft: int | None) -> int:
-    return 2 * (np.shape(magnitudes)[-2] - 1) if n_fft is None else n_fft
+    shape = np.shape(magnitudes)
+    if len(shape) < 2:
+        raise ValueError(f"magnitudes of shape {tuple(shape)} must be (..., F, T)")
+    return 2 * (shape[-2] - 1) if n_fft is None else n_fft
 
 
 def _real_dtype(y: Array, dtype: Any) -> Any:

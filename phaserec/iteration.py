@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from phaserec._xp import Array
-from phaserec.algorithms import Algorithm, Hyper, Range, momentum, resolve
-from phaserec.algorithms.combinators import estimate
+import numpy as np
+
+from phaserec._xp import Array, as_int
+from phaserec.algorithms import Algorithm, Hyper, Range, combinators, resolve
 from phaserec.problem import Problem
 
 MOMENTUM = Hyper("momentum", 0.0, float, (), Range(0))
@@ -61,10 +62,9 @@ def iterate(
     True
     """
     entry, hyper = prepare(algorithm, hyper)
-    if isinstance(n_iter, bool) or int(n_iter) != n_iter or n_iter < 0:
-        raise ValueError(f"n_iter={n_iter!r} must be a non-negative integer")
+    n_iter = as_int("n_iter", n_iter, 0)
     state = entry.start(problem.start(init, rng))
-    return _run(entry, state, problem, int(n_iter), hyper)
+    return _run(entry, state, problem, n_iter, hyper)
 
 
 def prepare(algorithm: Any, hyper: dict[str, Any]) -> tuple[Algorithm, dict[str, Any]]:
@@ -87,7 +87,9 @@ def prepare(algorithm: Any, hyper: dict[str, Any]) -> tuple[Algorithm, dict[str,
     ValueError
         As :func:`iterate`.
     """
-    entry, hyper = resolve(algorithm), dict(hyper)
+    entry = resolve(algorithm)
+    # A numpy scalar would impose its precision on the arrays; a Python number does not.
+    hyper = {k: v.item() if isinstance(v, np.generic) else v for k, v in hyper.items()}
     alpha = 0.0
     if "momentum" in hyper and all(h.name != "momentum" for h in entry.hyper):
         alpha = hyper.pop("momentum")
@@ -95,7 +97,12 @@ def prepare(algorithm: Any, hyper: dict[str, Any]) -> tuple[Algorithm, dict[str,
     entry.check(hyper)
     if isinstance(alpha, int | float) and alpha == 0:
         return entry, hyper
-    return replace(entry, step=momentum(entry, alpha), memory=2, descends=False), hyper
+
+    def accelerated(state: Any, p: Problem, momentum: Any, **hyper: Any) -> Any:
+        return combinators.momentum(entry, momentum)(state, p, **hyper)
+
+    hyper["momentum"] = alpha
+    return replace(entry, step=accelerated, memory=2, descends=False), hyper
 
 
 def _run(
@@ -103,4 +110,4 @@ def _run(
 ) -> Iterator[Array]:
     for _ in range(n_iter):
         state = entry.step(state, problem, **hyper)
-        yield estimate(state)
+        yield combinators.estimate(state)

@@ -10,6 +10,7 @@ from phaserec import projectors
 from phaserec._xp import (
     Array,
     as_array,
+    as_int,
     complex_dtype,
     is_complex,
     like,
@@ -86,6 +87,8 @@ class Problem:
         self.stft.check_bins("magnitudes", V.shape[-2])
         if V.shape[-1] < 1 or 0 in V.shape:
             raise ValueError(f"magnitudes of shape {tuple(V.shape)} hold no values")
+        if x is not None and (x.ndim < 1 or 0 in x.shape):
+            raise ValueError(f"mixture of shape {tuple(x.shape)} holds no samples")
         _check_finite(xp, magnitudes=V, mixture=x, weights=weights)
         if bool(xp.any(V < 0)):
             raise ValueError(
@@ -118,6 +121,7 @@ class Problem:
         n_frames = V.shape[-1]
         if x is None or is_complex(x):
             length = self.stft.n_samples(n_frames) if self.length is None else self.length
+            length = as_int("length", length, 1)
             return self.stft.check_length(length, n_frames)
         length = x.shape[-1]
         if self.length is not None and self.length != length:
@@ -142,10 +146,20 @@ class Problem:
                 f"lengths must be integers between 1 and length={self.length} samples, got "
                 f"{lengths.ravel()[:8].tolist()}"
             )
+        if not self.stft.center and lengths.min() < self.stft.n_fft:
+            raise ValueError(
+                f"lengths must be at least n_fft={self.stft.n_fft} samples without centre padding, "
+                f"got {lengths.min()}"
+            )
         return lengths
 
     @staticmethod
     def _checked_weights(xp: Any, weights: Array, V: Array) -> Array:
+        if is_complex(weights) or V.ndim < 3:
+            raise ValueError(
+                "weights must be real shares of the sources, which are axis −3 of the magnitudes; "
+                f"got {weights.dtype} for magnitudes of shape {tuple(V.shape)}"
+            )
         weights = xp.astype(weights, V.dtype, copy=False)
         try:
             full = xp.broadcast_to(weights, V.shape)
@@ -167,7 +181,9 @@ class Problem:
                 "for single spectrograms such as 'griffin-lim'"
             )
         if is_complex(self.mixture):
-            return self.mixture
+            if self.lengths is None:
+                return self.mixture
+            return self.mixture * self.stft.valid_frames(self.lengths, self.mixture)
         return self.stft(self.mixture, lengths=self.lengths)
 
     @cached_property
@@ -235,7 +251,10 @@ class Problem:
         if init == "mixture":
             return V * xp.expand_dims(projectors.unit(self.X), axis=-3)
         if init == "random":
-            angles = like(2 * np.pi * as_rng(rng).random(tuple(V.shape)), V)
+            # Drawn frame by frame, so that phases can be made a few frames at a time.
+            *lead, n_bins, n_frames = V.shape
+            angles = like(2 * np.pi * as_rng(rng).random((n_frames, *lead, n_bins)), V)
+            angles = xp.moveaxis(angles, 0, -1)
             return V * (xp.cos(angles) + 1j * xp.sin(angles))
         if init == "zero":
             return xp.astype(V, complex_dtype(xp, V))

@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from phaserec._xp import Array, fft_module, is_complex, like, namespace
+from phaserec._xp import Array, as_int, fft_module, is_complex, like, namespace
 
 # Window-square sums below this fraction of their maximum are rounding noise: such a sample is
 # seen by no frame, and the pseudo-inverse leaves it zero.
 _DEFICIENT = (4 * np.finfo(np.float64).eps) ** 2
-
-
-def _positive_int(name: str, value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    return int(value)
 
 
 @dataclass(frozen=True)
@@ -72,16 +66,16 @@ class STFT:
     strict: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
-        n_fft = _positive_int("n_fft", self.n_fft)
+        n_fft = as_int("n_fft", self.n_fft, 1)
         hop = max(n_fft // 4, 1) if self.hop_length is None else self.hop_length
-        win = n_fft if self.win_length is None else _positive_int("win_length", self.win_length)
+        win = n_fft if self.win_length is None else as_int("win_length", self.win_length, 1)
         if win > n_fft:
             raise ValueError(f"win_length={win} must be at most n_fft={n_fft}")
         window = self.window
         if not isinstance(window, str | tuple | float | int):
-            window = tuple(float(w) for w in window)  # hashable: transforms key caches
+            window = _hashable(window)
         object.__setattr__(self, "n_fft", n_fft)
-        object.__setattr__(self, "hop_length", _positive_int("hop_length", hop))
+        object.__setattr__(self, "hop_length", as_int("hop_length", hop, 1))
         object.__setattr__(self, "win_length", win)
         object.__setattr__(self, "window", window)
         deficient = self.deficient
@@ -175,7 +169,7 @@ class STFT:
 
     def check_length(self, length: int, n_frames: int) -> int:
         """Return ``length`` if its transform has ``n_frames`` frames, else raise ValueError."""
-        length = _positive_int("length", length)
+        length = as_int("length", length, 1)
         if self.n_frames(length) != n_frames:
             low = self.n_samples(n_frames)
             raise ValueError(
@@ -342,6 +336,17 @@ def _valid(counts: Any, size: int, lead: int) -> np.ndarray:
     """Ones up to each count and zeros after, aligned with ``lead`` leading axes."""
     counts = np.asarray(counts)
     return _align((np.arange(size) < counts[..., None]).astype(float), lead + 1)
+
+
+def _hashable(window: Any) -> tuple:
+    """Window values as a tuple: transforms are keys of caches."""
+    try:
+        values = tuple(float(w) for w in window)
+    except (TypeError, ValueError):
+        values = ()
+    if not values:
+        raise ValueError(f"window={window!r} must be a name, a tuple for scipy, or the values")
+    return values
 
 
 def _window_name(window: Any) -> str:

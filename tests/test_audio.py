@@ -36,11 +36,14 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, monkeypatch):
     paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
     audio.write(paths, [old, old], 8000)
 
-    def stop(*_):
-        raise KeyboardInterrupt
-
     encode = audio.encode
-    monkeypatch.setattr(audio, "encode", lambda x, *a, **k: encode(x, *a, **k) if x is new else stop())
+
+    def encode_or_stop(samples, *args, **kwargs):
+        if samples is not new:
+            raise KeyboardInterrupt
+        return encode(samples, *args, **kwargs)
+
+    monkeypatch.setattr(audio, "encode", encode_or_stop)
     with pytest.raises(KeyboardInterrupt):
         audio.write(paths, [new, old], 8000)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "b.wav"]

@@ -1,6 +1,8 @@
 """The STFT equals its peers', and its inverse is the exact pseudo-inverse."""
 
 import dataclasses
+import pickle
+import warnings
 
 import librosa
 import numpy as np
@@ -165,6 +167,21 @@ def test_ragged_batch_equals_items(center, backend):
         assert not np.any(np.asarray(back[item, :, length:]))
 
 
+def test_torch_has_nothing_to_warn_of():
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(noise(2, 61))
+    # Torch gives most warnings once in a process; here they come every time, as errors.
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            stft = STFT(16, 4)
+            stft.inverse(stft(x), length=61)
+            stft.inverse(stft(x, lengths=[61, 20]), length=61, lengths=[61, 20])
+    finally:
+        torch.set_warn_always(False)
+
+
 def test_frames_beyond_an_item_do_not_reach_its_waveform():
     stft = STFT(16, 4)
     S = stft(noise(2, 61), lengths=[61, 20])
@@ -201,6 +218,7 @@ def test_unseen_samples_come_back_as_zeros():
         ({"n_fft": 16, "window": [1.0, 2.0, 1.0]}, "window"),
         ({"n_fft": 16, "window": []}, "window"),
         ({"n_fft": 16, "window": None}, "window"),
+        ({"n_fft": 16, "window": ["kaiser", 8.0]}, "window"),
         ({"n_fft": 2, "window": [1.0, float("nan")]}, "window"),
     ],
 )
@@ -224,7 +242,7 @@ def test_bad_arrays():
         stft(noise(0))
     with pytest.raises(ValueError, match=r"15 samples.*at least 16"):
         STFT(16, 4, center=False)(noise(15))
-    with pytest.raises(ValueError, match="F=8.*n_fft=16 gives 9"):
+    with pytest.raises(ValueError, match=r"F=8.*n_fft=16 gives 9"):
         stft.inverse(spectrogram(stft, 5)[:-1])
 
 
@@ -244,6 +262,7 @@ def test_frozen_and_hashable():
         stft.n_fft = 32
     assert len({stft, STFT(16), STFT(16, 4, 16, "hann")}) == 1
     assert stft != STFT(16, 5)
+    assert pickle.loads(pickle.dumps(stft)) == stft
 
 
 def test_a_window_may_be_given_by_value():

@@ -28,7 +28,7 @@ def mix_incons(S: Array, p: Any, sigma: NonNegative = 10.0) -> Array:
 
 @algorithm(cite=_CITE, objective=_h_plus_i, descends=True)
 def mix_incons_hard_mag(S: Array, p: Any, sigma: NonNegative = 0.1) -> Array:
-    """Soft mixing and consistency at the target magnitudes: h + σ i, |S| = V."""
+    """Soft mixing and consistency at the target magnitudes: h + σ i, ``|S| = V``."""
     w = p.mixing_weights
     return p.mag(p.mix(S, w) + sigma * w * p.cons(S))
 

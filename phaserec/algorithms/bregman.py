@@ -43,11 +43,11 @@ def bregmisi(
     S: Array,
     p: Any,
     beta: Real = 1.0,
-    d: NonNegative = 1.0,
+    d: NonNegative = 2.0,
     mu: NonNegative = 0.1,
-    side: Side = "right",
+    side: Side = "left",
 ) -> Array:
-    """MISI with a beta divergence of |S|^d: a gradient step μ, then mixing and consistency.
+    """MISI with a beta divergence of ``|S|^d``: a gradient step μ, then mixing and consistency.
 
     β = 2 is the Euclidean distance (d = 1, μ = 1 is MISI), 1 Kullback-Leibler, 0 Itakura-Saito;
     the target is the first (``right``) or the second (``left``) argument of the divergence.

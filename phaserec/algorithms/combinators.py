@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from phaserec.algorithms.registry import Step, resolve
+from phaserec._xp import as_int
+from phaserec.algorithms.registry import Hyper, Step, resolve
 
 
 def momentum(
@@ -53,12 +54,12 @@ def momentum(
         if previous is None:
             previous = t
         return (
-            _affine(lambda t, previous: t + alpha * (t - previous), t, previous),
-            _affine(lambda t, previous: t + beta * (t - previous), t, previous),
+            _affine(lambda previous, t: t + alpha * (t - previous), previous, t),
+            _affine(lambda previous, t: t + beta * (t - previous), previous, t),
             t,
         )
 
-    return _named(accelerated, f"momentum_{inner.step.__name__}", 2)
+    return _named(accelerated, f"momentum_{inner.step.__name__}", 2, inner.hyper)
 
 
 def alternate(*turns: tuple[Any, int]) -> Callable[..., tuple]:
@@ -78,14 +79,16 @@ def alternate(*turns: tuple[Any, int]) -> Callable[..., tuple]:
     Raises
     ------
     ValueError
-        If an algorithm has memory of its own.
+        If there is no turn, or an algorithm has memory of its own.
     """
+    if not turns:
+        raise ValueError("alternate needs at least one turn, (algorithm, number of iterations)")
     steps: list[Step] = []
     for algorithm, count in turns:
         entry = resolve(algorithm)
         if entry.memory:
             raise ValueError(f"{entry.name} has memory and cannot alternate with others")
-        steps += [entry.step] * count
+        steps += [entry.step] * as_int(f"number of turns of {entry.name}", count, 1)
 
     def alternated(state: tuple, p: Any) -> tuple:
         S, done = state
@@ -93,7 +96,7 @@ def alternate(*turns: tuple[Any, int]) -> Callable[..., tuple]:
         return steps[done % len(steps)](S, p), done + 1
 
     name = "_".join(["alternate", *(resolve(a).step.__name__ for a, _ in turns)])
-    return _named(alternated, name, 1)
+    return _named(alternated, name, 1, ())
 
 
 def estimate(state: Any) -> Any:
@@ -110,7 +113,8 @@ def _affine(combine: Callable[..., Any], *states: Any) -> Any:
     return states[-1] if isinstance(states[0], int) else combine(*states)
 
 
-def _named(step: Any, name: str, memory: int) -> Any:
+def _named(step: Any, name: str, memory: int, hyper: tuple[Hyper, ...]) -> Any:
+    """Give a step what :func:`.registry.describe` cannot read off its signature."""
     step.__name__ = step.__qualname__ = name
-    step.memory = memory
+    step.memory, step.hyper = memory, hyper
     return step

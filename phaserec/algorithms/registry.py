@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import (
@@ -68,7 +69,7 @@ class Hyper:
 
     def check(self, value: Any) -> None:
         """Raise ValueError unless the value is allowed; arrays pass (they may be trained)."""
-        if hasattr(value, "shape"):
+        if hasattr(value, "shape") and not isinstance(value, numbers.Real):
             return
         wanted = [repr(word) for word in self.allowed]
         if self.range is not None:
@@ -220,7 +221,9 @@ def describe(
 ) -> Algorithm:
     """Read name and hyper-parameters off a step function without registering it."""
     name = getattr(step, "__name__", type(step).__name__).replace("_", "-")
-    return Algorithm(name, step, memory, cite, objective, descends, _hyper_parameters(step))
+    hyper = getattr(step, "hyper", None)
+    hyper = _hyper_parameters(step) if hyper is None else hyper
+    return Algorithm(name, step, memory, cite, objective, descends, hyper)
 
 
 def names() -> list[str]:
@@ -282,20 +285,23 @@ def _kind(hint: Any, default: Any) -> tuple[type, tuple[str, ...], Range | None]
         return kind, (), span
     if get_origin(hint) is Literal:
         return str, get_args(hint), None
-    if hint in (int, float) or (hint is None and isinstance(default, int | float)):
+    plain = isinstance(default, int | float) and not isinstance(default, bool)
+    if hint in (int, float) or (hint is None and plain):
         return (int if hint is int else float), (), Range()
     parts = [_kind(part, default) for part in get_args(hint)]
     if not parts:
-        raise ValueError(f"annotate the hyper-parameter with default {default!r} as a number")
+        raise ValueError(
+            f"annotate the hyper-parameter with default {default!r} as a number or Literal[...]"
+        )
     words = tuple(word for _, allowed, _ in parts for word in allowed)
     spans = [(kind, span) for kind, _, span in parts if span is not None]
     return (spans[0][0], words, spans[0][1]) if spans else (str, words, None)
 
 
 def _is_number(value: Any, kind: type) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
-    return not math.isinf(value) and (kind is float or isinstance(value, int))
+    return not math.isinf(value) and (kind is float or isinstance(value, numbers.Integral))
 
 
 def _suggestion(name: str, known: Any) -> str:

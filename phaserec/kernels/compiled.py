@@ -1,0 +1,89 @@
+"""Compiled entries on disk: written as modules once, found by every later process.
+
+Numba caches a function beside the file that holds it, so generated source has to be a file too.
+Its name is a digest of the text, of the engine it calls and of the versions of numba and Python:
+what changes the machine code changes the name, and a file is never rewritten.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+import threading
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+
+_ENGINE = ("barrier", "engine", "fft", "lanes", "layout", "overlap", "tiles")
+
+_LOCK = threading.Lock()
+
+
+def cache_folder() -> Path:
+    """Folder of compiled code: ``PHASEREC_CACHE_DIR``, or the user's cache folder."""
+    chosen = os.environ.get("PHASEREC_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return Path(base or Path.home() / ".cache") / "phaserec"
+
+
+@lru_cache(maxsize=1)
+def _engine_digest() -> str:
+    digest = hashlib.sha256()
+    for name in _ENGINE:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    versions = (numba.__version__, llvmlite.__version__, sys.version)
+    digest.update(repr(versions).encode())
+    return digest.hexdigest()
+
+
+def load(text: str) -> Any:
+    """Entry function of generated source, compiled now or before.
+
+    Parameters
+    ----------
+    text : str
+        Module with a jitted function ``entry``.
+
+    Returns
+    -------
+    function
+        Jitted; the machine code is loaded or made when it is first called.
+    """
+    with _LOCK:
+        return _load(text)
+
+
+@cache
+def _load(text: str) -> Any:
+    name = "k" + hashlib.sha256((text + _engine_digest()).encode()).hexdigest()[:24]
+    path = _place(cache_folder(), name, text)
+    if not list(path.parent.glob(f"__pycache__/{name}.*.nbi")):
+        print("phaserec: compiling the kernel for its first use …", file=sys.stderr, flush=True)
+    spec = importlib.util.spec_from_file_location(f"phaserec_generated_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # The cache finds the module of a function by name.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.entry
+
+
+def _place(folder: Path, name: str, text: str) -> Path:
+    """Put the source where it can be found again, or at least where it can be compiled."""
+    path = folder / f"{name}.py"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            part = folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
+            part.write_text(text)
+            part.replace(path)
+    except OSError:
+        path = Path(tempfile.mkdtemp(prefix="phaserec-")) / f"{name}.py"
+        path.write_text(text)
+    return path

@@ -1,0 +1,290 @@
+"""The fused iteration: one pass over blocks of frames does everything for a block in cache.
+
+For each block: read and window the frames, transform, apply the bin rule, transform back, window
+and overlap-add.  The signal is updated in place: a finished block of columns is written after
+the last frame that reads it.  With several threads each takes a contiguous range of blocks; the
+columns shared with the next range are added after a barrier, always in the same order.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba import njit
+
+from . import barrier as barriers
+from .barrier import wait
+from .fft import forward, inverse, merge, split
+from .lanes import load, prefetch, select, spread, store
+from .layout import PAIRS, TILE, Grid, aligned_zeros, no_spectrogram, wrap
+from .overlap import overlap_add
+from .tiles import load_complex, load_real
+
+
+class Job(NamedTuple):
+    """What one thread does."""
+
+    sources: int
+    group: int  # sources given to the bin rule together: all of them, or 1
+    analyse: int  # 0 when the rule does not look at the current signal
+    iterations: int
+    part: int
+    parts: int
+    first: int  # first block
+    last: int  # one past the last block
+
+
+class Work(NamedTuple):
+    """Buffers of one thread, but for `tails`, which holds those of all."""
+
+    z: np.ndarray  # spectra of a group of sources
+    c: np.ndarray  # [source][re, im][bin][lane]: bins given to and taken from the rule
+    v: np.ndarray  # [source][bin][lane]: target magnitudes
+    x: np.ndarray  # [source][re, im][bin][lane]: given spectrogram
+    tails: np.ndarray  # [thread][source][r][column]: pending overlap-add
+    held: np.ndarray  # [block][source][r][lane]: first columns, waiting for the range before
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _drop_missing(geo, z, rows, valid):
+    """Silence the lanes of frames that do not exist."""
+    exists = load(geo.ramp, 0) < valid
+    for row in range(rows):
+        store(z, row * geo.width, select(exists, load(z, row * geo.width), 0.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _apply_gain(geo, block, tile, at, stride, rows):
+    """Correct the normalisation of a block of columns near an edge."""
+    edge = geo.gain_of[block]
+    if edge < 0:
+        return
+    for i in range(rows):
+        gain = load(geo.gains, (edge * geo.hop + i % geo.hop) * geo.width)
+        store(tile, at + i * stride, load(tile, at + i * stride) * gain)
+
+
+# Inlined: a function passed to a real call is a run-time address, and those are not cached.
+@njit(nogil=True, error_model="numpy", inline="always")
+def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, barrier, job):
+    """Run the iterations of one thread.
+
+    Parameters
+    ----------
+    rule : jitted ``rule(c, s, s0, v, x, hyper, sources, count, width)``
+        Replaces ``count`` bins of ``sources`` sources in tile ``c``: element (j, part, i) is the
+        lane vector at ``((2 * j + part) * TILE + i) * width``; the same in ``x``, and in the
+        state ``s`` from lane row ``s0`` on; magnitudes are at ``(j * TILE + i) * width`` of ``v``.
+    finish : jitted ``finish(tile, at, stride, signal, side, column, geo, hyper, sources)``
+        Stores a finished block of columns: row i = j * hop + r is the lane vector at
+        ``at + i * stride`` of ``tile``, and belongs at ``i * geo.columns + column`` of ``signal``.
+    plan, geo
+        `fft.Plan` and `layout.Geometry`.
+    v, x : layout.Spectrogram
+        Target magnitudes, and a complex spectrogram (of one or of all sources).
+    signal, side : 1-D arrays
+        Signals in row layout: the iterate, and whatever else `finish` needs.
+    state : 1-D array
+        State spectrogram, `Grid.state`.
+    hyper : 1-D array
+        Parameters of the algorithm.
+    """
+    width, sources, group = geo.width, job.sources, job.group
+    rows = sources * geo.hop
+    stride = width * (geo.spill + 1)
+    tails = work.tails
+    mine = job.part * rows * stride
+    pairs = plan.half // 2 + 1
+    chunks = (pairs + PAIRS - 1) // PAIRS
+    for _ in range(job.iterations):
+        tails[mine : mine + rows * stride] = 0
+        for block in range(job.first, job.last):
+            frame = block * width
+            for base in range(0, sources, group):
+                for j in range(group):
+                    if job.analyse:
+                        at = (base + j) * geo.hop * geo.columns + frame
+                        forward(plan, signal, at, geo.offset, geo.analysis, work.z, j * plan.rows)
+                for chunk in range(chunks):
+                    first = chunk * PAIRS
+                    count = min(PAIRS, pairs - first)
+                    for j in range(group):
+                        re, im = 2 * j * TILE, (2 * j + 1) * TILE
+                        if job.analyse:
+                            split(plan, work.z, j * plan.rows, width, first, count, work.c, re, im)
+                        if v.sources:
+                            load_real(
+                                v,
+                                base + j,
+                                frame,
+                                geo.frames,
+                                width,
+                                first,
+                                plan.half,
+                                count,
+                                work.v,
+                                j * TILE,
+                            )
+                    for j in range(min(x.sources, group)):
+                        load_complex(
+                            x,
+                            min(base + j, x.sources - 1),
+                            frame,
+                            geo.frames,
+                            width,
+                            first,
+                            plan.half,
+                            count,
+                            work.x,
+                            2 * j * TILE,
+                        )
+                    s0 = ((block * sources + base) * chunks + chunk * group) * 2 * TILE
+                    rule(work.c, state, s0, work.v, work.x, hyper, group, 2 * count, width)
+                    for j in range(group):
+                        re, im = 2 * j * TILE, (2 * j + 1) * TILE
+                        if chunk == 0:
+                            # A real frame has no imaginary part in its first and last bin.
+                            store(work.c, im * width, spread(work.c, 0))
+                            store(work.c, (im + count) * width, spread(work.c, 0))
+                        merge(plan, work.z, j * plan.rows, width, first, count, work.c, re, im)
+                if frame + width > geo.frames:
+                    _drop_missing(geo, work.z, group * plan.rows * 2, geo.frames - frame)
+                for j in range(group):
+                    inverse(plan, work.z, j * plan.rows, geo.synthesis)
+                    to = mine + (base + j) * geo.hop * stride
+                    overlap_add(geo, plan, work.z, 2 * j * plan.rows, tails, to)
+            for i in range(rows):
+                # The next block reaches one line further than this one did.
+                prefetch(signal, i * geo.columns + frame + 2 * width)
+            if job.part > 0 and block - job.first < geo.spill:
+                to = (block - job.first) * rows * width
+                for i in range(rows):
+                    store(work.held, to + i * width, load(tails, mine + i * stride))
+            else:
+                _apply_gain(geo, block, tails, mine, stride, rows)
+                finish(tails, mine, stride, signal, side, frame, geo, hyper, sources)
+        if not wait(barrier, job.parts):
+            return
+        for k in range(geo.spill):
+            if job.part > 0:
+                # Columns begun by the range before this one.
+                before = mine - rows * stride + (k + 1) * width
+                to = k * rows * width
+                for i in range(rows):
+                    total = load(work.held, to + i * width) + load(tails, before + i * stride)
+                    store(work.held, to + i * width, total)
+                block = job.first + k
+                _apply_gain(geo, block, work.held, to, width, rows)
+                finish(work.held, to, width, signal, side, block * width, geo, hyper, sources)
+            if job.part == job.parts - 1:
+                block = job.last + k
+                at = mine + (k + 1) * width
+                _apply_gain(geo, block, tails, at, stride, rows)
+                finish(tails, at, stride, signal, side, block * width, geo, hyper, sources)
+        if not wait(barrier, job.parts):
+            return
+
+
+def run(
+    entry,
+    grid: Grid,
+    sources: int,
+    signal: np.ndarray,
+    *,
+    v: np.ndarray | None = None,
+    x: np.ndarray | None = None,
+    side: np.ndarray | None = None,
+    state: np.ndarray | None = None,
+    hyper=(),
+    coupled: bool = False,
+    analyse: bool = True,
+    iterations: int = 1,
+    threads: int | None = None,
+) -> None:
+    """Run iterations of an algorithm, updating ``signal``, ``side`` and ``state`` in place.
+
+    Parameters
+    ----------
+    entry : jitted function
+        ``entry(plan, geo, v, x, signal, side, state, hyper, work, barrier, job)``, which calls
+        `iterate` with its rule.
+    v, x : arrays (sources, F, T)
+        The caller's magnitudes, and a complex spectrogram of one or of all sources.
+    coupled : bool
+        Whether the rule needs all sources of a bin together.
+    threads : int, optional
+        Default ``numba.get_num_threads()``.
+    """
+    geo, dtype = grid.geometry, grid.dtype
+    group = sources if coupled else 1
+    parts = numba.get_num_threads() if threads is None else threads
+    # A range must be able to hold back the columns it shares with the range before.
+    parts = max(1, min(parts, geo.blocks // (2 * geo.spill)))
+    bounds = [geo.blocks * i // parts for i in range(parts + 1)]
+    barrier = barriers.make_barrier()
+    rows = sources * geo.hop
+    tails = aligned_zeros(parts * rows * geo.width * (geo.spill + 1), dtype)
+    absent = np.zeros(1, dtype)
+    shared = (
+        grid.plan,
+        geo,
+        no_spectrogram(dtype) if v is None else wrap(v),
+        no_spectrogram(dtype) if x is None else wrap(x),
+        signal,
+        absent if side is None else side,
+        absent if state is None else state,
+        np.array([*hyper, 0.0], dtype),
+    )
+    calls = []
+    for part in range(parts):
+        work = Work(
+            z=aligned_zeros(group * grid.plan.rows * 2 * geo.width, dtype),
+            c=aligned_zeros(group * 2 * TILE * geo.width, dtype),
+            v=aligned_zeros(group * TILE * geo.width, dtype),
+            x=aligned_zeros(group * 2 * TILE * geo.width, dtype),
+            tails=tails,
+            held=aligned_zeros(geo.spill * rows * geo.width if part else 1, dtype),
+        )
+        job = Job(
+            sources,
+            group,
+            int(analyse),
+            iterations,
+            part,
+            parts,
+            bounds[part],
+            bounds[part + 1],
+        )
+        calls.append((*shared, work, barrier, job))
+    _run_together(entry, calls, barrier)
+
+
+def _run_together(entry, calls, barrier) -> None:
+    """Run the calls at once, the first in this thread; threads do not outlive the call."""
+    failures = []
+
+    def task(call):
+        try:
+            entry(*call)
+        except BaseException as error:
+            failures.append(error)
+            barriers.abort(barrier)
+
+    others = []
+    try:
+        for call in calls[1:]:
+            other = threading.Thread(target=task, args=(call,), daemon=True)
+            other.start()
+            others.append(other)
+    except BaseException:
+        # The threads already running would wait for ever for those that never came.
+        barriers.abort(barrier)
+        raise
+    task(calls[0])
+    for other in others:
+        other.join()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,221 @@
+"""Geometry of the frames, and the memory layouts the kernels work on.
+
+A signal is kept as rows ``y[source][r][q]`` with sample ``q * hop + r``, counted from the first
+sample of the first frame: sample s of consecutive frames is then contiguous in q for any hop.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .fft import Plan, make_plan
+from .lanes import LANE_BYTES, lane_width
+
+# Pairs of bins handled at a time between the forward and the inverse transform.
+PAIRS = 16
+# Lane rows of one (re or im) tile: both bins of every pair.
+TILE = 2 * PAIRS
+
+
+def aligned_zeros(size: int, dtype) -> np.ndarray:
+    """Return a zeroed 1-D array that begins on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(size * dtype.itemsize + LANE_BYTES, np.uint8)
+    begin = -raw.ctypes.data % LANE_BYTES
+    return raw[begin : begin + size * dtype.itemsize].view(dtype)
+
+
+class Geometry(NamedTuple):
+    """What the compiled loop knows about the frames (see `Grid`)."""
+
+    size: int  # samples of a frame
+    hop: int
+    frames: int
+    width: int  # frames of a block, one per lane
+    blocks: int
+    spill: int  # blocks after its own that a frame can reach into
+    columns: int  # stride of the rows of a signal
+    offset: np.ndarray  # position in a signal of sample s of frame 0
+    analysis: np.ndarray  # analysis window
+    synthesis: np.ndarray  # synthesis window over the steady window-square sum
+    gain_of: np.ndarray  # index in `gains` of each block of columns, or -1
+    gains: np.ndarray  # [edge block][r][lane], steady over actual window-square sum
+    ramp: np.ndarray  # 0, 1, 2, ... one lane
+
+
+class Grid:
+    """Frames of one signal length: tables, and conversions between signals and rows.
+
+    Parameters
+    ----------
+    window : array (n_fft,)
+        Window, padded to the frame size.
+    hop : int
+        At most ``n_fft``.
+    frames : int
+        Number of frames T.
+    length : int
+        Samples of the signal.
+    start : int
+        Samples between the first sample of the first frame and that of the signal: ``n_fft // 2``
+        for centred frames, 0 otherwise.
+    dtype : numpy dtype
+        float32 or float64.
+    """
+
+    def __init__(self, window, hop: int, frames: int, length: int, start: int, dtype):
+        self.dtype = np.dtype(dtype)
+        self.length, self.start = length, start
+        size = len(window)
+        width = lane_width(self.dtype)
+        depth = -(-size // hop)
+        blocks = -(-frames // width)
+        spill = max(1, -(-(depth - 1) // width))
+        # An odd number of cache lines keeps the rows off each other's cache sets.
+        columns = ((blocks + 2 * spill) | 1) * width
+        square = np.zeros(depth * hop)
+        square[:size] = np.asarray(window, np.float64) ** 2
+        square = square.reshape(depth, hop)
+        steady = square.sum(0)
+        inverse = np.divide(1.0, steady, out=np.zeros(hop), where=steady > 0)
+        sample = np.arange(size)
+        gain_of, gains = self._gains(square, steady, frames, width, blocks + spill)
+        window = np.asarray(window, np.float64)
+        self.plan: Plan = make_plan(size, self.dtype)
+        self.geometry = Geometry(
+            size=size,
+            hop=hop,
+            frames=frames,
+            width=width,
+            blocks=blocks,
+            spill=spill,
+            columns=columns,
+            offset=sample % hop * columns + sample // hop,
+            analysis=(0.5 * window).astype(self.dtype),
+            synthesis=(window * inverse[sample % hop] / size).astype(self.dtype),
+            gain_of=gain_of,
+            gains=gains,
+            ramp=np.arange(width).astype(self.dtype),
+        )
+
+    def _gains(self, square, steady, frames, width, count):
+        """Tabulate the edge gains of the blocks that hold a sample that is not steady."""
+        depth, hop = square.shape
+        # Columns reached by every possible frame and wholly inside the signal.
+        first = max(depth - 1, -(-self.start // hop))
+        last = min(frames, (self.start + self.length) // hop)
+        gain_of = np.full(count, -1, np.int64)
+        tables = []
+        for block in range(count):
+            q = np.arange(block * width, (block + 1) * width)
+            if q[0] >= first and q[-1] < last:
+                continue
+            frame = q[:, None] - np.arange(depth)
+            exists = (frame >= 0) & (frame < frames)
+            actual = (exists.astype(np.float64) @ square).T
+            place = q * hop + np.arange(hop)[:, None] - self.start
+            inside = (place >= 0) & (place < self.length) & (actual > 0)
+            gain = np.divide(steady[:, None], actual, out=np.zeros((hop, width)), where=inside)
+            gain_of[block] = len(tables)
+            tables.append(gain.ravel())
+        gains = aligned_zeros(max(1, len(tables)) * hop * width, self.dtype)
+        if tables:
+            gains[:] = np.concatenate(tables)
+        return gain_of, gains
+
+    @property
+    def row_size(self) -> int:
+        """Elements of one signal in row layout."""
+        return self.geometry.hop * self.geometry.columns
+
+    def zeros(self, sources: int) -> np.ndarray:
+        """Return silent signals in row layout."""
+        return aligned_zeros(sources * self.row_size, self.dtype)
+
+    def to_rows(self, signal) -> np.ndarray:
+        """Bring signals (sources, length) to row layout; samples no frame reaches become 0."""
+        geo = self.geometry
+        rows = self.zeros(len(signal))
+        view = rows.reshape(len(signal), geo.hop, geo.columns)
+        reach = min(self.length, geo.gain_of.size * geo.width * geo.hop - self.start)
+        used = -(-(self.start + reach) // geo.hop)
+        for target, values in zip(view, signal, strict=True):
+            padded = np.zeros(used * geo.hop, self.dtype)
+            padded[self.start : self.start + reach] = values[:reach]
+            target[:, :used] = padded.reshape(used, geo.hop).T
+        covered = np.zeros(geo.hop, bool)
+        covered[np.flatnonzero(geo.synthesis) % geo.hop] = True
+        view[:, ~covered] = 0
+        for block in np.flatnonzero(geo.gain_of >= 0):
+            gain = geo.gains.reshape(-1, geo.hop, geo.width)[geo.gain_of[block]]
+            view[:, :, block * geo.width : (block + 1) * geo.width] *= gain != 0
+        return rows
+
+    def from_rows(self, rows, sources: int) -> np.ndarray:
+        """Bring signals in row layout back to an array (sources, length)."""
+        geo = self.geometry
+        view = rows.reshape(sources, geo.hop, geo.columns)
+        out = np.zeros((sources, self.length), self.dtype)
+        used = min(geo.columns, -(-(self.start + self.length) // geo.hop))
+        for target, source in zip(out, view, strict=True):
+            flat = source[:, :used].T.reshape(-1)[self.start : self.start + self.length]
+            target[: flat.size] = flat
+        return out
+
+    @property
+    def chunks(self) -> int:
+        """Number of groups of `PAIRS` pairs of bins."""
+        return -(-(self.plan.half // 2 + 1) // PAIRS)
+
+    def state(self, sources: int) -> np.ndarray:
+        """Return a zeroed state: ``[block][group][chunk][source][re, im][bin][lane]``."""
+        size = self.geometry.blocks * self.chunks * sources * 2 * TILE * self.geometry.width
+        return aligned_zeros(size, self.dtype)
+
+
+class Spectrogram(NamedTuple):
+    """A caller's array (sources, F, T), never copied: flat data and strides counted in reals."""
+
+    data: np.ndarray
+    sources: int
+    source_step: int
+    bin_step: int
+    frame_step: int
+
+
+class _Writable:
+    """Exposes memory as writable: a read-only flag would make numba compile a second version."""
+
+    def __init__(self, array, size, dtype):
+        self.owner = array
+        self.__array_interface__ = {
+            "data": (array.__array_interface__["data"][0], False),
+            "shape": (size,),
+            "typestr": dtype.str,
+            "version": 3,
+        }
+
+
+def wrap(array: np.ndarray) -> Spectrogram:
+    """Describe a real or complex array (sources, F, T) to the kernels.
+
+    Time or frequency must be contiguous; an array that is neither is copied.
+    """
+    steps = [s // array.itemsize for s in array.strides]
+    unit = steps[2] == 1 or steps[1] == 1
+    whole = all(s % array.itemsize == 0 for s in array.strides)
+    if array.size == 0 or not unit or not whole or min(steps) < 0:
+        array = np.ascontiguousarray(array)
+        steps = [s // array.itemsize for s in array.strides]
+    real = array.real.dtype
+    pieces = array.itemsize // real.itemsize
+    extent = 1 + sum((n - 1) * s for n, s in zip(array.shape, steps, strict=True))
+    data = np.asarray(_Writable(array, extent * pieces, real))
+    return Spectrogram(data, array.shape[0], *(s * pieces for s in steps))
+
+
+def no_spectrogram(dtype) -> Spectrogram:
+    """Stand for an absent spectrogram."""
+    return Spectrogram(np.zeros(1, dtype), 0, 0, 0, 0)

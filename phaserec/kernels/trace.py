@@ -1,0 +1,277 @@
+"""Trace a sentence on symbols: the graph of what one iteration does at one bin.
+
+A step function runs once on symbolic spectrograms and a symbolic problem. What comes back is a
+graph of :class:`Node`, shared and simplified as it is built, from which :mod:`.program` derives the
+fused iteration. A step that does anything a symbol cannot (looks at values or shapes, calls other
+functions) raises :class:`Untraceable`, and the array path runs it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+# Kinds of node, by what an operation of two of them gives: the larger.
+SCALAR, REAL, COMPLEX = range(3)
+
+_LEAVES = ("state", "stored", "hyper", "const")
+
+
+class Untraceable(Exception):
+    """The sentence does something that only works on values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An operation; equal operations are one object, so identity is equality.
+
+    Attributes
+    ----------
+    op : str
+        ``state, V, W, X, hyper, const`` (leaves), ``add, sub, mul, div``, ``unit``, ``abs``,
+        ``cons``, ``mix`` (equal weights) and ``mixw`` (the problem's weights).
+    args : tuple
+        Nodes; for leaves the key: index of a state, name of a hyper-parameter, value.
+    kind : int
+        SCALAR, REAL or COMPLEX; the last two vary over bins.
+    graph : Graph
+        Where the node lives.
+    """
+
+    op: str
+    args: tuple
+    kind: int
+    graph: "Graph"
+
+    def __add__(self, other: Any) -> "Node":
+        return self.graph.binary("add", self, other)
+
+    def __radd__(self, other: Any) -> "Node":
+        return self.graph.binary("add", other, self)
+
+    def __sub__(self, other: Any) -> "Node":
+        return self.graph.binary("sub", self, other)
+
+    def __rsub__(self, other: Any) -> "Node":
+        return self.graph.binary("sub", other, self)
+
+    def __mul__(self, other: Any) -> "Node":
+        return self.graph.binary("mul", self, other)
+
+    def __rmul__(self, other: Any) -> "Node":
+        return self.graph.binary("mul", other, self)
+
+    def __truediv__(self, other: Any) -> "Node":
+        return self.graph.binary("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> "Node":
+        return self.graph.binary("div", other, self)
+
+    def __neg__(self) -> "Node":
+        return self.graph.binary("sub", 0.0, self)
+
+    def __pos__(self) -> "Node":
+        return self
+
+    def __abs__(self) -> "Node":
+        return self.graph.make("abs", (self,), REAL)
+
+    def __getattr__(self, name: str) -> Any:
+        raise Untraceable(f"symbol has no attribute {name!r}")
+
+    def _refuse(self, *_: Any) -> Any:
+        raise Untraceable("the sentence depends on a value")
+
+    __bool__ = __float__ = __int__ = __len__ = __iter__ = __array__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __pow__ = __rpow__ = __getitem__ = _refuse
+
+    @property
+    def value(self) -> float | None:
+        """Value of a constant, else None."""
+        return self.args[0] if self.op == "const" else None
+
+    @property
+    def operands(self) -> tuple["Node", ...]:
+        """Nodes that this one is computed from."""
+        return () if self.op in _LEAVES else self.args
+
+    def walk(self) -> Iterator["Node"]:
+        """Every node below this one, operands first, each once."""
+        seen: set[Node] = set()
+
+        def visit(node: Node) -> Iterator[Node]:
+            if node not in seen:
+                seen.add(node)
+                for operand in node.operands:
+                    yield from visit(operand)
+                yield node
+
+        return visit(self)
+
+
+class Graph:
+    """Makes nodes, each once, and folds what does not need the signal."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple, Node] = {}
+
+    def make(self, op: str, args: tuple, kind: int) -> Node:
+        """The node of an operation."""
+        return self._nodes.setdefault((op, args), Node(op, args, kind, self))
+
+    def const(self, value: float) -> Node:
+        """A number."""
+        return self.make("const", (float(value),), SCALAR)
+
+    def lift(self, value: Any) -> Node:
+        """A node from a node or a number."""
+        if isinstance(value, Node):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return self.const(value)
+        raise Untraceable(f"operand of type {type(value).__name__}")
+
+    def binary(self, op: str, left: Any, right: Any) -> Node:
+        """Arithmetic, with zeros and ones folded away."""
+        a, b = self.lift(left), self.lift(right)
+        x, y = a.value, b.value
+        if x is not None and y is not None and not (op == "div" and y == 0):
+            value = {"add": x + y, "sub": x - y, "mul": x * y, "div": x / (y or 1)}[op]
+            return self.const(value)
+        if (op == "add" and x == 0) or (op == "mul" and x == 1):
+            return b
+        if (op in ("add", "sub") and y == 0) or (op in ("mul", "div") and y == 1):
+            return a
+        if (op == "mul" and 0 in (x, y)) or (op == "div" and x == 0) or (op == "sub" and a is b):
+            return self.const(0)
+        if (op == "div" and b.kind == COMPLEX) or (op == "mul" and a.kind == b.kind == COMPLEX):
+            raise Untraceable("product of spectrograms")
+        if op in ("add", "sub") and COMPLEX in (a.kind, b.kind) and a.kind != b.kind:
+            raise Untraceable("sum of a spectrogram and real values")
+        return self.make(op, (a, b), max(a.kind, b.kind))
+
+
+class SymbolicProblem:
+    """Stands in for :class:`phaserec.Problem` while a sentence is traced."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.magnitudes = graph.make("V", (), REAL)
+        self.mixing_weights = graph.make("W", (), REAL)
+
+    def __getattr__(self, name: str) -> Any:
+        raise Untraceable(f"the sentence uses p.{name}")
+
+    def mag(self, S: Any) -> Node:
+        """P_mag."""
+        S = self._spectrogram(S)
+        # Magnitudes do not change a phase (where they are zero, either product is zero).
+        while S.op == "mul" and S.args[0] is self.magnitudes and S.args[1].op == "unit":
+            S = S.args[1].args[0]
+        return self.magnitudes * self._graph.make("unit", (S,), COMPLEX)
+
+    def cons(self, S: Any) -> Node:
+        """P_cons."""
+        S = self._spectrogram(S)
+        return S if S.op == "cons" else self._graph.make("cons", (S,), COMPLEX)
+
+    def mix(self, S: Any, weights: Any = None) -> Node:
+        """P_mix, with equal weights or with the problem's."""
+        S = self._spectrogram(S)
+        if weights is None:
+            return self._graph.make("mix", (S,), COMPLEX)
+        if weights is self.mixing_weights:
+            return self._graph.make("mixw", (S,), COMPLEX)
+        raise Untraceable("mixing weights other than the problem's")
+
+    def _spectrogram(self, S: Any) -> Node:
+        node = self._graph.lift(S)
+        if node.kind != COMPLEX:
+            raise Untraceable("a projector of something that is no spectrogram")
+        return node
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A traced step.
+
+    Attributes
+    ----------
+    graph : Graph
+        Holds the nodes.
+    outputs : tuple of Node
+        New value of every spectrogram of the state; entry k replaces ``state k``.
+    """
+
+    graph: Graph
+    outputs: tuple[Node, ...]
+
+
+def trace(entry: Any, hyper: dict[str, Any]) -> tuple[Trace, Trace | None]:
+    """Trace one iteration, and the first one where memory makes it another.
+
+    Parameters
+    ----------
+    entry : Algorithm
+        The algorithm.
+    hyper : dict
+        Hyper-parameters: numbers become symbols, words keep their value.
+
+    Returns
+    -------
+    Trace, Trace or None
+        The iteration, and the first iteration (of ``state 0`` alone) if the algorithm has memory.
+
+    Raises
+    ------
+    Untraceable
+        If the step needs values.
+    """
+    if not entry.memory:
+        graph = Graph()
+        return _traced(entry, graph, graph.make("state", (0,), COMPLEX), hyper), None
+    graph = Graph()
+    start = entry.start(graph.make("state", (0,), COMPLEX))
+    structure = _step(entry, graph, start, hyper)
+    first = Trace(graph, tuple(_leaves(structure)))
+    graph = Graph()
+    state = _symbols(structure, graph)
+    again = _step(entry, graph, state, hyper)
+    return Trace(graph, tuple(_leaves(again))), first
+
+
+def _traced(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Trace:
+    return Trace(graph, tuple(_leaves(_step(entry, graph, state, hyper))))
+
+
+def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
+    numeric = {h.name for h in entry.hyper if h.kind is float} | {"momentum"}
+    symbols = {
+        name: graph.make("hyper", (name,), SCALAR)
+        if name in numeric and not isinstance(value, str)
+        else value
+        for name, value in hyper.items()
+    }
+    try:
+        return entry.step(state, SymbolicProblem(graph), **symbols)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise Untraceable(str(error)) from error
+
+
+def _leaves(state: Any) -> list[Node]:
+    if isinstance(state, tuple):
+        return [leaf for part in state for leaf in _leaves(part)]
+    if not isinstance(state, Node) or state.kind != COMPLEX:
+        raise Untraceable("the state holds something that is no spectrogram")
+    return [state]
+
+
+def _symbols(structure: Any, graph: Graph) -> Any:
+    """A state like the given one, of fresh symbols numbered in order."""
+    count = iter(range(1000))
+
+    def fresh(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return tuple(fresh(inner) for inner in part)
+        return graph.make("state", (next(count),), COMPLEX)
+
+    return fresh(structure)

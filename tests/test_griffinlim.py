@@ -1,0 +1,180 @@
+"""griffinlim is a drop-in for librosa's: the same arguments give the same numbers."""
+
+import warnings
+
+import librosa
+import numpy as np
+import pytest
+
+from phaserec import STFT, griffinlim
+
+
+def magnitudes(n_fft=64, n_frames=20, batch=(), seed=0):
+    """Magnitudes of no signal: nothing is easy about them."""
+    return np.random.default_rng(seed).uniform(0.1, 2, (*batch, n_fft // 2 + 1, n_frames))
+
+
+def agree(S, tol=1e-8, **arguments):
+    """Librosa's result and ours, from generators in the same state."""
+    seeds = arguments.pop("seeds", (0, 0))
+    theirs = librosa.griffinlim(S, pad_mode="constant", random_state=seeds[0], **arguments)
+    ours = griffinlim(S, pad_mode="constant", random_state=seeds[1], **arguments)
+    assert ours.shape == theirs.shape
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tol * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("momentum", [0, 0.5, 0.99])
+@pytest.mark.parametrize("init", [None, "random"])
+@pytest.mark.parametrize("n_iter", [0, 1, 2, 6])
+def test_momentum_and_init(momentum, init, n_iter):
+    agree(magnitudes(), momentum=momentum, init=init, n_iter=n_iter)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: 7,
+        lambda: np.random.RandomState(7),
+        lambda: np.random.default_rng(7),
+    ],
+    ids=["int", "RandomState", "Generator"],
+)
+def test_seeds(make):
+    agree(magnitudes(), n_iter=2, seeds=(make(), make()))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"n_fft": 63},
+        {"n_fft": 63, "hop_length": 17},
+        {"hop_length": 16, "win_length": 48},
+        {"win_length": 40},
+        {"hop_length": 20, "window": "hamming"},
+        {"window": ("kaiser", 8.0)},
+        {"window": np.hamming(64)},
+        {"n_fft": 64},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("center", [True, False])
+def test_transforms(arguments, center):
+    S = magnitudes(arguments.get("n_fft", 64))
+    if not center and arguments.get("win_length") is None:
+        # Edges of the signal are divided by the rise of the window, which magnifies rounding.
+        agree(S, n_iter=3, center=False, tol=1e-6, **arguments)
+    else:
+        agree(S, n_iter=3, center=center, **arguments)
+
+
+@pytest.mark.parametrize("length", [19 * 16, 19 * 16 + 1, 20 * 16 - 1])
+def test_length(length):
+    S = magnitudes()
+    agree(S, n_iter=3, length=length)
+    assert griffinlim(S, n_iter=1, length=length).shape == (length,)
+
+
+@pytest.mark.parametrize("batch", [(2,), (2, 3)])
+def test_batches(batch):
+    agree(magnitudes(batch=batch), n_iter=3)
+
+
+def test_single_precision():
+    agree(magnitudes().astype("float32"), n_iter=3, tol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", np.float32, np.dtype("float64")])
+def test_dtype_of_the_result(kind):
+    for given in ("float32", "float64"):
+        S = magnitudes().astype(given)
+        assert griffinlim(S, n_iter=1, dtype=kind, rng=0).dtype == np.dtype(kind)
+        assert griffinlim(S, n_iter=1, rng=0).dtype == np.dtype(given)
+
+
+@pytest.mark.parametrize("momentum", [0, 0.99])
+def test_torch(momentum):
+    torch = pytest.importorskip("torch")
+    S = magnitudes(batch=(2,))
+    ours = griffinlim(torch.from_numpy(S), n_iter=4, momentum=momentum, rng=3)
+    assert ours.dtype == torch.float64
+    np.testing.assert_allclose(ours, griffinlim(S, n_iter=4, momentum=momentum, rng=3), atol=1e-9)
+    narrow = griffinlim(torch.from_numpy(S), n_iter=1, dtype=torch.float32)
+    assert narrow.dtype == torch.float32
+
+
+def test_the_two_names_of_the_generator():
+    S = magnitudes()
+    for one in (np.random.default_rng, np.random.RandomState):
+        np.testing.assert_array_equal(
+            griffinlim(S, n_iter=1, rng=one(3)), griffinlim(S, n_iter=1, random_state=one(3))
+        )
+    np.testing.assert_array_equal(
+        griffinlim(S, n_iter=1, rng=3), griffinlim(S, n_iter=1, rng=np.random.default_rng(3))
+    )
+
+
+@pytest.mark.parametrize("momentum", [0, 0.99])
+def test_the_true_phase_is_a_fixed_point(momentum):
+    # librosa takes no phase to start from; here it is an argument of its own.
+    x = np.random.default_rng(0).standard_normal(1000)
+    C = STFT(64)(x)
+    for init in (C, C / np.abs(C)):
+        back = griffinlim(np.abs(C), init=init, length=1000, momentum=momentum, n_iter=8)
+        np.testing.assert_allclose(back, x, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"init": "zero"}, "init='zero'"),
+        ({"init": "mixture"}, "init='mixture'"),
+        ({"init": magnitudes()}, "init.*complex"),
+        ({"init": magnitudes()[:, :4] + 0j}, "init.*shape"),
+        ({"rng": "seed"}, "rng='seed'"),
+        ({"random_state": "seed"}, "'seed'"),
+        ({"rng": 1.5}, "rng=1.5"),
+        ({"rng": 1, "random_state": 1}, "random_state and rng"),
+        ({"momentum": -0.1}, "momentum=-0.1"),
+        ({"momentum": float("nan")}, "momentum=nan"),
+        ({"pad_mode": "reflect"}, "pad_mode='reflect'"),
+        ({"n_iter": -1}, "n_iter=-1"),
+        ({"n_fft": 512}, "F=33"),
+        ({"length": 3}, "length=3"),
+        ({"S": -magnitudes()}, "non-negative"),
+        ({"S": magnitudes() + 0j}, "real"),
+        ({"S": magnitudes()[0]}, r"\(20,\)"),
+    ],
+)
+def test_mistakes(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        griffinlim(**({"S": magnitudes()} | arguments))
+
+
+def test_momentum_above_one_warns():
+    with pytest.warns(UserWarning, match=r"momentum=1\.1"):
+        griffinlim(magnitudes(), n_iter=1, momentum=1.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        griffinlim(magnitudes(), n_iter=1, momentum=1)
+
+
+def test_unseen_samples_warn():
+    with pytest.warns(UserWarning, match="seen by no frame"):
+        griffinlim(magnitudes(), n_iter=1, hop_length=64)
+
+
+def test_silence():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not np.any(griffinlim(np.zeros((33, 20)), n_iter=3))
+
+
+def test_the_result_has_the_magnitudes_of_a_real_signal():
+    # A signal that exists: the magnitudes are met better and better.
+    S = np.abs(STFT(64)(np.sin(np.arange(1000) * 0.3)))
+    errors = [
+        np.linalg.norm(np.abs(STFT(64)(griffinlim(S, n_iter=n, momentum=0, rng=0))) - S)
+        for n in (1, 4, 16, 64)
+    ]
+    assert np.all(np.diff(errors) < 0)
