@@ -102,7 +102,8 @@ def prepare(algorithm: Any, hyper: dict[str, Any]) -> tuple[Algorithm, dict[str,
         return combinators.momentum(entry, momentum)(state, p, **hyper)
 
     hyper["momentum"] = alpha
-    return replace(entry, step=accelerated, memory=2, descends=False), hyper
+    known = (*entry.hyper, MOMENTUM)
+    return replace(entry, step=accelerated, memory=2, descends=False, hyper=known), hyper
 
 
 def _run(

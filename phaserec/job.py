@@ -1,6 +1,7 @@
 """One inversion from files to files: what ``phaserec invert`` does."""
 
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from phaserec import audio, measures
 from phaserec._xp import Array, to_numpy
 from phaserec.algorithms import Algorithm, resolve
-from phaserec.api import solve
+from phaserec.api import solution
 from phaserec.iteration import iterate, prepare
 from phaserec.problem import Problem
 from phaserec.stft import STFT
@@ -118,11 +119,12 @@ def run(
         if inputs.init is None:
             raise ValueError("--init estimates needs --estimates; magnitudes alone have no phase")
         start = _to_device(inputs.init, device)
-    start = problem.start(start, seed)
-    results = problem.waveforms(start)
-    if n_iter or trace:
-        results = _solve(entry, problem, n_iter, start, hyper, inputs, trace)
-    waveforms = to_numpy(results)
+    # One seed for all that follows, so that every use of it starts from the same phases.
+    seed = secrets.randbits(32) if seed is None else seed
+    if trace:
+        waveforms = to_numpy(_traced(entry, problem, n_iter, start, seed, hyper, inputs))
+    else:
+        waveforms = to_numpy(_solved(entry, problem, n_iter, start, seed, hyper))
 
     report = sys.stderr if output == "-" else sys.stdout
     if shipped:
@@ -133,7 +135,8 @@ def run(
             file=report,
         )
     if inputs.references is not None:
-        _report(inputs, to_numpy(problem.waveforms(start)), waveforms, report)
+        before = problem.waveforms(problem.start(start, seed))
+        _report(inputs, to_numpy(before), waveforms, report)
     _write(waveforms, inputs, targets, output, subtype)
     for target in targets:
         print(target, file=report)
@@ -309,27 +312,33 @@ def _to_device(values: np.ndarray, device: str) -> Array:
         raise ValueError(f"--device {device} is not available: {reason}") from None
 
 
-def _solve(
+def _solved(
+    entry: Algorithm, problem: Problem, n_iter: int, init: Any, seed: int, hyper: dict[str, Any]
+) -> Array:
+    steps = solution(entry, problem, n_iter, init=init, rng=seed, **hyper)
+    with tqdm(total=100, disable=not sys.stderr.isatty(), unit="%", leave=False) as bar:
+        while True:
+            try:
+                bar.update(int(100 * next(steps)) - bar.n)
+            except StopIteration as stop:
+                return stop.value
+
+
+def _traced(
     entry: Algorithm,
     problem: Problem,
     n_iter: int,
-    start: Array,
+    init: Any,
+    seed: int,
     hyper: dict[str, Any],
     inputs: Inputs,
-    trace: bool,
 ) -> Array:
-    bar = tqdm(total=n_iter, disable=not sys.stderr.isatty() or trace, unit="it", leave=False)
-    if not trace and bar.disable:
-        return solve(entry, problem, n_iter, init=start, **hyper)
-    if trace:
-        _trace_line("iteration", "objective", inputs.names if inputs.references is not None else [])
-        _trace(entry, problem, start, 0, hyper, inputs)
-    S = start
-    with bar:
-        for n, S in enumerate(iterate(entry, problem, n_iter, init=start, **hyper), start=1):
-            bar.update()
-            if trace:
-                _trace(entry, problem, S, n, hyper, inputs)
+    _trace_line("iteration", "objective", inputs.names if inputs.references is not None else [])
+    S = problem.start(init, seed)
+    _trace(entry, problem, S, 0, hyper, inputs)
+    for n, current in enumerate(iterate(entry, problem, n_iter, init=S, **hyper), start=1):
+        S = current
+        _trace(entry, problem, S, n, hyper, inputs)
     return problem.waveforms(S)
 
 

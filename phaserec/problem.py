@@ -12,8 +12,8 @@ from phaserec._xp import (
     as_array,
     as_int,
     complex_dtype,
+    dtype_name,
     is_complex,
-    like,
     namespace,
     real_dtype,
     same_backend,
@@ -175,16 +175,20 @@ class Problem:
     @cached_property
     def X(self) -> Array:
         """Complex spectrogram of the mixture, ``(..., F, T)``."""
-        if self.mixture is None:
-            raise ValueError(
-                "this algorithm mixes sources and needs a mixture; give one, or use an algorithm "
-                "for single spectrograms such as 'griffin-lim'"
-            )
+        self.require_mixture()
         if is_complex(self.mixture):
             if self.lengths is None:
                 return self.mixture
             return self.mixture * self.stft.valid_frames(self.lengths, self.mixture)
         return self.stft(self.mixture, lengths=self.lengths)
+
+    def require_mixture(self) -> None:
+        """Raise ValueError if there is no mixture."""
+        if self.mixture is None:
+            raise ValueError(
+                "this algorithm mixes sources and needs a mixture; give one, or use an algorithm "
+                "for single spectrograms such as 'griffin-lim'"
+            )
 
     @cached_property
     def mixing_weights(self) -> Array:
@@ -251,11 +255,9 @@ class Problem:
         if init == "mixture":
             return V * xp.expand_dims(projectors.unit(self.X), axis=-3)
         if init == "random":
-            # Drawn frame by frame, so that phases can be made a few frames at a time.
             *lead, n_bins, n_frames = V.shape
-            angles = like(2 * np.pi * as_rng(rng).random((n_frames, *lead, n_bins)), V)
-            angles = xp.moveaxis(angles, 0, -1)
-            return V * (xp.cos(angles) + 1j * xp.sin(angles))
+            phases = random_phases(as_rng(rng), (n_frames, *lead, n_bins), dtype_name(V))
+            return V * xp.asarray(np.moveaxis(phases, 0, -1), device=V.device)
         if init == "zero":
             return xp.astype(V, complex_dtype(xp, V))
         raise ValueError(
@@ -265,6 +267,34 @@ class Problem:
     def waveforms(self, S: Array) -> Array:
         """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``."""
         return self.stft.inverse(S, length=self.length, lengths=self.lengths)
+
+
+def random_phases(rng: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Phase factors, uniform on the circle.
+
+    The first axis is frames, so that drawing a few frames at a time gives the same phases.
+
+    Parameters
+    ----------
+    rng : numpy Generator or RandomState
+        As :func:`as_rng` gives it.
+    shape : tuple of int
+        Shape of the result.
+    dtype : {"float32", "float64"}
+        Precision.
+
+    Returns
+    -------
+    ndarray
+        complex64 or complex128.
+    """
+    single = dtype == "float32" and isinstance(rng, np.random.Generator)
+    angles = rng.random(shape, dtype=np.float32) if single else rng.random(shape)
+    angles = (2 * np.pi * angles).astype(dtype, copy=False)
+    phases = np.empty(shape, np.result_type(np.complex64, dtype))
+    np.cos(angles, out=phases.real)
+    np.sin(angles, out=phases.imag)
+    return phases
 
 
 def as_rng(rng: Any) -> Any:

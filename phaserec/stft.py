@@ -13,6 +13,10 @@ from phaserec._xp import Array, as_int, fft_module, is_complex, like, namespace
 _DEFICIENT = (4 * np.finfo(np.float64).eps) ** 2
 
 
+# Windows a − b cos(2πn/N) that need not wait for scipy.signal to load (half a second).
+_COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "rect": (1.0, 0.0)}
+
+
 @dataclass(frozen=True)
 class STFT:
     """Short-time Fourier transform with zero centre padding, validated once.
@@ -93,8 +97,10 @@ class STFT:
         """Window padded to ``(n_fft,)``, float64."""
         if isinstance(self.window, tuple) and not isinstance(self.window[0], str):
             values = np.asarray(self.window)
-        elif self.window == "rect":
-            values = np.ones(self.win_length)
+        elif isinstance(self.window, str) and self.window in _COSINES:
+            angle = 2 * np.pi * np.arange(self.win_length) / self.win_length
+            a, b = _COSINES[self.window]
+            values = a - b * np.cos(angle)
         else:
             from scipy.signal import get_window
 
@@ -208,8 +214,7 @@ class STFT:
         n_frames = self.n_frames(x.shape[-1])
         if lengths is not None:
             x = x * like(_valid(lengths, x.shape[-1], x.ndim - 1), x)
-        frames = self._frames(x, n_frames) * like(self.window_values, x)
-        S = namespace(x).moveaxis(fft_module(x).rfft(frames), -1, -2)
+        S = self.frames(x, 0, n_frames)
         return S if lengths is None else S * self.valid_frames(lengths, S)
 
     def inverse(self, S: Array, *, length: int | None = None, lengths: Any = None) -> Array:
@@ -259,21 +264,35 @@ class STFT:
                 f"{self.n_bins}; use n_fft={2 * (n_bins - 1)} or {2 * n_bins - 1}"
             )
 
-    def _frames(self, x: Array, n_frames: int) -> Array:
-        """Zero-padded frames ``(..., T, n_fft)``: hop-sized columns side by side."""
+    def frames(self, x: Array, first: int, last: int) -> Array:
+        """Transform of frames ``first`` to ``last − 1`` alone.
+
+        Parameters
+        ----------
+        x : array, shape (..., time)
+            Real waveforms.
+        first, last : int
+            Range of frames.
+
+        Returns
+        -------
+        array, shape (..., F, last − first)
+            Part of the spectrogram.
+        """
         xp = namespace(x)
         hop, overlaps = self.hop_length, -(-self.n_fft // self.hop_length)
-        columns = n_frames - 1 + overlaps
-        used = min(x.shape[-1], columns * hop - self.offset)
+        columns = last - first - 1 + overlaps
+        begin = first * hop - self.offset
+        end = begin + columns * hop
+        inside = x[..., max(begin, 0) : max(end, 0)]
         lead = x.shape[:-1]
-        before = xp.zeros((*lead, self.offset), dtype=x.dtype, device=x.device)
-        after = xp.zeros(
-            (*lead, columns * hop - self.offset - used), dtype=x.dtype, device=x.device
-        )
-        padded = xp.concat([before, x[..., :used], after], axis=-1)
-        grid = xp.reshape(padded, (*lead, columns, hop))
-        parts = [grid[..., r : r + n_frames, :] for r in range(overlaps)]
-        return xp.concat(parts, axis=-1)[..., : self.n_fft]
+        missing = max(-begin, 0), columns * hop - max(-begin, 0) - inside.shape[-1]
+        before, after = (xp.zeros((*lead, n), dtype=x.dtype, device=x.device) for n in missing)
+        # Hop-sized columns side by side are the frames.
+        grid = xp.reshape(xp.concat([before, inside, after], axis=-1), (*lead, columns, hop))
+        parts = [grid[..., r : r + last - first, :] for r in range(overlaps)]
+        frames = xp.concat(parts, axis=-1)[..., : self.n_fft] * like(self.window_values, x)
+        return xp.moveaxis(fft_module(x).rfft(frames), -1, -2)
 
     def _overlap_add(self, frames: Array, length: int) -> Array:
         """Sum frames ``(..., T, n_fft)`` into waveforms ``(..., length)``."""

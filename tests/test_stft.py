@@ -269,7 +269,8 @@ def test_a_window_may_be_given_by_value():
     values = scipy.signal.get_window("hann", 16)
     by_value = STFT(16, 4, window=values)
     assert hash(by_value) == hash(STFT(16, 4, window=list(values)))
-    np.testing.assert_array_equal(by_value(noise(61)), STFT(16, 4)(noise(61)))
+    # Scipy's Hann window and ours may differ in the last bit.
+    np.testing.assert_allclose(by_value(noise(61)), STFT(16, 4)(noise(61)), atol=1e-14)
 
 
 def test_defaults_follow_n_fft():

@@ -9,9 +9,10 @@ columns shared with the next range are added after a barrier, always in the same
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import njit
 
@@ -35,6 +36,8 @@ class Job(NamedTuple):
     parts: int
     first: int  # first block
     last: int  # one past the last block
+    begins: int  # 0 when the columns pending from the blocks before are in `tails`
+    ends: int  # 0 when more blocks follow in another call
 
 
 class Work(NamedTuple):
@@ -100,7 +103,8 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
     pairs = plan.half // 2 + 1
     chunks = (pairs + PAIRS - 1) // PAIRS
     for _ in range(job.iterations):
-        tails[mine : mine + rows * stride] = 0
+        if job.begins:
+            tails[mine : mine + rows * stride] = 0
         for block in range(job.first, job.last):
             frame = block * width
             for base in range(0, sources, group):
@@ -132,8 +136,8 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
                         load_complex(
                             x,
                             min(base + j, x.sources - 1),
-                            frame,
-                            geo.frames,
+                            frame - x.origin,
+                            geo.frames - x.origin,
                             width,
                             first,
                             plan.half,
@@ -179,7 +183,7 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
                 block = job.first + k
                 _apply_gain(geo, block, work.held, to, width, rows)
                 finish(work.held, to, width, signal, side, block * width, geo, hyper, sources)
-            if job.part == job.parts - 1:
+            if job.ends and job.part == job.parts - 1:
                 block = job.last + k
                 at = mine + (k + 1) * width
                 _apply_gain(geo, block, tails, at, stride, rows)
@@ -188,78 +192,117 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
             return
 
 
-def run(
-    entry,
-    grid: Grid,
-    sources: int,
-    signal: np.ndarray,
-    *,
-    v: np.ndarray | None = None,
-    x: np.ndarray | None = None,
-    side: np.ndarray | None = None,
-    state: np.ndarray | None = None,
-    hyper=(),
-    coupled: bool = False,
-    analyse: bool = True,
-    iterations: int = 1,
-    threads: int | None = None,
-) -> None:
-    """Run iterations of an algorithm, updating ``signal``, ``side`` and ``state`` in place.
+@dataclass(frozen=True)
+class Pass:
+    """A compiled entry with everything it works on.
 
-    Parameters
+    Attributes
     ----------
     entry : jitted function
         ``entry(plan, geo, v, x, signal, side, state, hyper, work, barrier, job)``, which calls
-        `iterate` with its rule.
-    v, x : arrays (sources, F, T)
-        The caller's magnitudes, and a complex spectrogram of one or of all sources.
+        :func:`iterate` with its rules.
+    grid : Grid
+        The frames.
+    sources : int
+        Number of sources J.
+    v : ndarray, shape (J, F, T)
+        The caller's magnitudes.
+    signal, side, state : ndarray
+        Signals in row layout and state spectrograms, updated in place.
+    hyper : sequence of float
+        Table of the rules.
     coupled : bool
-        Whether the rule needs all sources of a bin together.
-    threads : int, optional
-        Default ``numba.get_num_threads()``.
+        Whether the bin rule takes all sources of a bin together.
+    analyse : bool
+        Whether it looks at the current signal.
     """
-    geo, dtype = grid.geometry, grid.dtype
-    group = sources if coupled else 1
-    parts = numba.get_num_threads() if threads is None else threads
-    # A range must be able to hold back the columns it shares with the range before.
-    parts = max(1, min(parts, geo.blocks // (2 * geo.spill)))
-    bounds = [geo.blocks * i // parts for i in range(parts + 1)]
-    barrier = barriers.make_barrier()
-    rows = sources * geo.hop
-    tails = aligned_zeros(parts * rows * geo.width * (geo.spill + 1), dtype)
-    absent = np.zeros(1, dtype)
-    shared = (
-        grid.plan,
-        geo,
-        no_spectrogram(dtype) if v is None else wrap(v),
-        no_spectrogram(dtype) if x is None else wrap(x),
-        signal,
-        absent if side is None else side,
-        absent if state is None else state,
-        np.array([*hyper, 0.0], dtype),
-    )
-    calls = []
-    for part in range(parts):
-        work = Work(
-            z=aligned_zeros(group * grid.plan.rows * 2 * geo.width, dtype),
+
+    entry: Any
+    grid: Grid
+    sources: int
+    v: np.ndarray
+    signal: np.ndarray
+    side: np.ndarray
+    state: np.ndarray
+    hyper: Sequence[float]
+    coupled: bool
+    analyse: bool
+
+    def run(self, x: np.ndarray | None, iterations: int, threads: int) -> None:
+        """Run iterations on several threads.
+
+        Parameters
+        ----------
+        x : ndarray, shape (1 or J, F, T), or None
+            Complex spectrogram that the rule reads.
+        iterations : int
+            Number of iterations.
+        threads : int
+            Number of threads, at most.
+        """
+        geo = self.grid.geometry
+        # A range must be able to hold back the columns it shares with the range before.
+        parts = max(1, min(threads, geo.blocks // (2 * geo.spill)))
+        bounds = [geo.blocks * i // parts for i in range(parts + 1)]
+        barrier = barriers.make_barrier()
+        tails = self._tails(parts)
+        shared = self._shared(x, 0)
+        calls = []
+        for part in range(parts):
+            job = self._job(iterations, part, parts, bounds[part], bounds[part + 1], 1, 1)
+            calls.append((*shared, self._work(tails, part), barrier, job))
+        _run_together(self.entry, calls, barrier)
+
+    def run_once(self, parts: Iterable[np.ndarray], blocks: int) -> None:
+        """Run one iteration on a spectrogram that comes in parts.
+
+        Parameters
+        ----------
+        parts : iterable of ndarray, shape (1 or J, F, frames)
+            Complex spectrogram, ``blocks`` blocks of frames at a time.
+        blocks : int
+            Blocks of each part but the last.
+        """
+        geo = self.grid.geometry
+        work, barrier = self._work(self._tails(1), 0), barriers.make_barrier()
+        for first, x in zip(range(0, geo.blocks, blocks), parts, strict=True):
+            last = min(first + blocks, geo.blocks)
+            job = self._job(1, 0, 1, first, last, int(first == 0), int(last == geo.blocks))
+            self.entry(*self._shared(x, first * geo.width), work, barrier, job)
+
+    def _shared(self, x: np.ndarray | None, origin: int) -> tuple:
+        return (
+            self.grid.plan,
+            self.grid.geometry,
+            wrap(self.v),
+            no_spectrogram(self.grid.dtype) if x is None else wrap(x, origin),
+            self.signal,
+            self.side,
+            self.state,
+            np.array([*self.hyper, 0.0], self.grid.dtype),
+        )
+
+    def _tails(self, parts: int) -> np.ndarray:
+        geo = self.grid.geometry
+        size = parts * self.sources * geo.hop * geo.width * (geo.spill + 1)
+        return aligned_zeros(size, self.grid.dtype)
+
+    def _work(self, tails: np.ndarray, part: int) -> Work:
+        geo, dtype = self.grid.geometry, self.grid.dtype
+        group = self.sources if self.coupled else 1
+        held = geo.spill * self.sources * geo.hop * geo.width if part else 1
+        return Work(
+            z=aligned_zeros(group * self.grid.plan.rows * 2 * geo.width, dtype),
             c=aligned_zeros(group * 2 * TILE * geo.width, dtype),
             v=aligned_zeros(group * TILE * geo.width, dtype),
             x=aligned_zeros(group * 2 * TILE * geo.width, dtype),
             tails=tails,
-            held=aligned_zeros(geo.spill * rows * geo.width if part else 1, dtype),
+            held=aligned_zeros(held, dtype),
         )
-        job = Job(
-            sources,
-            group,
-            int(analyse),
-            iterations,
-            part,
-            parts,
-            bounds[part],
-            bounds[part + 1],
-        )
-        calls.append((*shared, work, barrier, job))
-    _run_together(entry, calls, barrier)
+
+    def _job(self, iterations: int, part: int, parts: int, *span: int) -> Job:
+        group = self.sources if self.coupled else 1
+        return Job(self.sources, group, int(self.analyse), iterations, part, parts, *span)
 
 
 def _run_together(entry, calls, barrier) -> None:

@@ -153,16 +153,14 @@ class Grid:
             view[:, :, block * geo.width : (block + 1) * geo.width] *= gain != 0
         return rows
 
-    def from_rows(self, rows, sources: int) -> np.ndarray:
-        """Bring signals in row layout back to an array (sources, length)."""
+    def from_rows(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Bring signals in row layout back to zeroed signals ``out`` (sources, length)."""
         geo = self.geometry
-        view = rows.reshape(sources, geo.hop, geo.columns)
-        out = np.zeros((sources, self.length), self.dtype)
+        view = rows.reshape(len(out), geo.hop, geo.columns)
         used = min(geo.columns, -(-(self.start + self.length) // geo.hop))
         for target, source in zip(out, view, strict=True):
             flat = source[:, :used].T.reshape(-1)[self.start : self.start + self.length]
             target[: flat.size] = flat
-        return out
 
     @property
     def chunks(self) -> int:
@@ -183,6 +181,7 @@ class Spectrogram(NamedTuple):
     source_step: int
     bin_step: int
     frame_step: int
+    origin: int  # frame that the array begins with
 
 
 class _Writable:
@@ -198,7 +197,7 @@ class _Writable:
         }
 
 
-def wrap(array: np.ndarray) -> Spectrogram:
+def wrap(array: np.ndarray, origin: int = 0) -> Spectrogram:
     """Describe a real or complex array (sources, F, T) to the kernels.
 
     Time or frequency must be contiguous; an array that is neither is copied.
@@ -213,9 +212,9 @@ def wrap(array: np.ndarray) -> Spectrogram:
     pieces = array.itemsize // real.itemsize
     extent = 1 + sum((n - 1) * s for n, s in zip(array.shape, steps, strict=True))
     data = np.asarray(_Writable(array, extent * pieces, real))
-    return Spectrogram(data, array.shape[0], *(s * pieces for s in steps))
+    return Spectrogram(data, array.shape[0], *(s * pieces for s in steps), origin)
 
 
 def no_spectrogram(dtype) -> Spectrogram:
     """Stand for an absent spectrogram."""
-    return Spectrogram(np.zeros(1, dtype), 0, 0, 0, 0)
+    return Spectrogram(np.zeros(1, dtype), 0, 0, 0, 0, 0)

@@ -15,11 +15,12 @@ and are done on samples, after the overlap-add: momentum costs no transform.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from phaserec.kernels.trace import COMPLEX, Graph, Node, SymbolicProblem, Trace, Untraceable
 
 # Where a row of samples comes from: ("state", k) or ("synth", node).
-Source = tuple[str, object]
+Source = tuple[str, Any]
 
 
 @dataclass
@@ -215,7 +216,7 @@ class _Builder:
         """A row over the old state as a row over what this pass makes."""
         total = Row()
         for source, coefficient in row.direct.items():
-            total.add(self.output_signal(int(str(source[1])), stored), coefficient)
+            total.add(self.output_signal(source[1], stored), coefficient)
         if row.gain is None:
             return total
         if row.gain.value != 1 or row.mixed != row.direct:
@@ -293,7 +294,7 @@ def _build(builder: _Builder, wanted: Inputs | None) -> Program:
         synthesis = resolve(next(iter(synthesised)))
         stores = tuple(resolve(outputs[k]) for k in needs.stored)
         reads = {k for row in rows for kind, k in row.sources if kind == "state"}
-        sides = sorted(int(str(k)) for k in reads if not _is_signal_of(resolve.analysed, k))
+        sides = sorted(k for k in reads if not _is_signal_of(resolve.analysed, k))
         inputs = Inputs(resolve.analysed, tuple(sides), tuple(sorted(resolve.stored)))
         program = Program(inputs, synthesis, stores, signal, made, result)
         if wanted is not None or _same(inputs, needs):
@@ -302,7 +303,7 @@ def _build(builder: _Builder, wanted: Inputs | None) -> Program:
     raise Untraceable("no fixed point of what an iteration needs")
 
 
-def _is_signal_of(row: Row | None, k: object) -> bool:
+def _is_signal_of(row: Row | None, k: int) -> bool:
     """Whether the analysed signal is that of entry k itself."""
     if row is None or row.gain is not None or set(row.direct) != {("state", k)}:
         return False
@@ -321,8 +322,8 @@ def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) 
     ----------
     loop, first : Trace
         As :func:`.trace.trace` gives them.
-    init : {"mixture", "zero", "given"}
-        Where the initial spectrogram comes from.
+    init : {"mixture", "random", "zero", "given"}
+        Where the initial spectrogram comes from; ``"random"`` phases are given as factors.
     consistent_mixture : bool
         Whether the mixture's spectrogram is that of a waveform.
 
@@ -362,7 +363,8 @@ def _initial(graph: Graph, init: str) -> Node:
         return p.mag(graph.make("X", (), COMPLEX))
     if init == "zero":
         return p.magnitudes * graph.make("one", (), COMPLEX)
-    return graph.make("given", (), COMPLEX)
+    given = graph.make("given", (), COMPLEX)
+    return p.mag(given) if init == "random" else given
 
 
 def _replace(node: Node, initial: Node) -> Node:

@@ -1,42 +1,40 @@
 """When the fused kernel applies, and a whole inversion on it."""
 
-import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import numba
 import numpy as np
 
-from phaserec._xp import Array, is_complex, is_torch_array, namespace, to_numpy
-from phaserec.kernels import compiled, source
-from phaserec.kernels.engine import run
-from phaserec.kernels.layout import Grid
-from phaserec.kernels.program import Plan, plan
-from phaserec.kernels.source import Code
+from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespace, to_numpy
+from phaserec.kernels import compiled
+from phaserec.kernels.engine import Pass
+from phaserec.kernels.fft import is_fast_size
+from phaserec.kernels.layout import Grid, aligned_zeros
+from phaserec.kernels.program import Program, plan
+from phaserec.kernels.source import Code, write
 from phaserec.kernels.trace import Node, Untraceable, trace
+from phaserec.problem import Problem, as_rng, random_phases
 from phaserec.stft import STFT
 
-
-def largest_prime(n: int) -> int:
-    """Largest prime factor of a positive integer."""
-    factor, largest = 2, 1
-    while n > 1:
-        while n % factor == 0:
-            n, largest = n // factor, factor
-        factor += 1
-    return largest
+# Blocks of frames made at a time where an initial spectrogram is not kept whole.
+_BLOCKS = 32
+# Bins and frames that take about a millisecond on one core (measured, order of magnitude).
+_PER_MILLISECOND = 1_000_000
 
 
-def applies(problem: Any, hyper: dict[str, Any], init: Any) -> bool:
+def applies(problem: Problem, init: Any, hyper: dict[str, Any]) -> bool:
     """Whether the problem is one for the kernel: numbers on a CPU, no gradient, a size it has.
 
     Parameters
     ----------
     problem : Problem
         The problem.
-    hyper : dict
-        Hyper-parameters.
     init : str or array
         Initial phase or spectrogram.
+    hyper : dict
+        Hyper-parameters.
 
     Returns
     -------
@@ -44,20 +42,20 @@ def applies(problem: Any, hyper: dict[str, Any], init: Any) -> bool:
         False sends it to the array path.
     """
     stft = problem.stft
-    arrays = [problem.magnitudes, problem.mixture, init, *hyper.values()]
-    given = [a for a in arrays if hasattr(a, "shape")]
+    arrays = [problem.magnitudes, problem.mixture, init]
     return (
         problem.weights is None
-        and all(not hasattr(value, "shape") for value in hyper.values())
-        and all(isinstance(a, np.ndarray) or _plain_tensor(a) for a in given)
+        and not any(hasattr(value, "shape") for value in hyper.values())
+        and all(_plain(a) for a in arrays if hasattr(a, "shape"))
         and stft.hop_length <= stft.n_fft
-        and stft.n_fft % 2 == 0
-        and largest_prime(stft.n_fft // 2) <= 5
+        and is_fast_size(stft.n_fft)
     )
 
 
-def _plain_tensor(a: Any) -> bool:
-    return is_torch_array(a) and a.device.type == "cpu" and not a.requires_grad
+def _plain(a: Array) -> bool:
+    if is_torch_array(a):
+        return a.device.type == "cpu" and not a.requires_grad
+    return isinstance(a, np.ndarray)
 
 
 class Fused:
@@ -69,8 +67,8 @@ class Fused:
         The algorithm.
     problem : Problem
         A problem for which :func:`applies` holds.
-    init : str or array
-        Initial phase or spectrogram.
+    init : str or array, optional
+        Initial phase or spectrogram, as :meth:`Problem.start` takes it.
     rng : object
         Source of random phases.
     hyper : dict
@@ -83,109 +81,184 @@ class Fused:
     """
 
     def __init__(
-        self, entry: Any, problem: Any, init: Any, rng: Any, hyper: dict[str, Any]
+        self, entry: Any, problem: Problem, init: Any, rng: Any, hyper: dict[str, Any]
     ) -> None:
-        self.problem = problem
-        values = {h.name: hyper.get(h.name, h.default) for h in entry.hyper} | hyper
-        self.values = {k: v for k, v in values.items() if not isinstance(v, str)}
-        kind = init if isinstance(init, str) and init != "random" else "given"
-        if problem.mixture is None and kind == "mixture":
-            raise Untraceable("no mixture")
+        if init is None:
+            init = "random" if problem.mixture is None else "mixture"
+        kind = init if isinstance(init, str) else "given"
         consistent = problem.mixture is not None and not is_complex(problem.mixture)
+        values = {h.name: h.default for h in entry.hyper} | hyper
         loop, first = trace(entry, values)
-        self.plan: Plan = plan(loop, first, kind, consistent)
-        passes = [p for p in (self.plan.start, self.plan.first, self.plan.loop) if p is not None]
+        self.problem = problem
+        self.plan = plan(loop, first, kind, consistent)
+        self.values = {k: v for k, v in values.items() if not isinstance(v, str)}
+        self.passes = [p for p in (self.plan.start, self.plan.first, self.plan.loop) if p]
         self.mixture_row = any(
-            row.gain is not None for p in passes for row in (p.signal, *p.sides, p.result)
+            row.gain is not None for p in self.passes for row in (p.signal, *p.sides, p.result)
         )
-        needs_mixture = self.mixture_row or any(p.reads("X") for p in passes)
-        if needs_mixture and problem.mixture is None:
-            problem.X  # noqa: B018  raises the error that says so
-        self.dtype = to_numpy(problem.magnitudes).dtype
-        self.codes = {
-            id(p): source.write(p, mixture_row=self.mixture_row, dtype=self.dtype.name)
-            for p in passes
-        }
+        if self.mixture_row or any(p.reads("X") for p in self.passes):
+            problem.require_mixture()
+        self.dtype = np.dtype(dtype_name(problem.magnitudes))
+        codes = (write(p, mixture_row=self.mixture_row, dtype=self.dtype.name) for p in self.passes)
+        self.codes = dict(zip(map(id, self.passes), codes, strict=True))
         # One layout of the stored spectrograms for all passes: sources together, or one by one.
         self.coupled = any(code.coupled for code in self.codes.values())
-        self.given = to_numpy(problem.start(init, rng)) if kind == "given" else None
+        self.batch = problem.magnitudes.shape[: -2 if problem.mixture is None else -3]
+        self.rng = as_rng(rng) if kind == "random" else None
+        self.given = None
+        if kind == "given" or (kind == "random" and self.batch):
+            # A batch is drawn as a whole, for the array path's phases.
+            self.given = to_numpy(problem.start(init, self.rng))
+        self.waveforms = np.zeros((*problem.magnitudes.shape[:-2], problem.length), self.dtype)
 
-    def __call__(self, n_iter: int) -> Array:
-        """Waveforms after ``n_iter`` iterations, one at least.
+    def run(self, n_iter: int) -> Iterator[float]:
+        """Do iterations, some at a time, and leave the result in ``waveforms``.
 
         Parameters
         ----------
         n_iter : int
-            Number of iterations.
+            Number of iterations, one at least.
 
-        Returns
-        -------
-        array, shape (..., J, time)
-            Waveforms.
+        Yields
+        ------
+        float
+            Fraction done so far.
         """
-        problem = self.problem
-        V = to_numpy(problem.magnitudes)
-        lead = V.shape[:-2] if problem.mixture is None else V.shape[:-3]
-        out = np.zeros((*V.shape[:-2], problem.length), V.dtype)
-        for index in np.ndindex(lead):
-            out[index] = self._item(index, V[index], n_iter)
-        if isinstance(problem.magnitudes, np.ndarray):
-            return out
-        return namespace(problem.magnitudes).asarray(out)
+        V = to_numpy(self.problem.magnitudes)
+        items = list(np.ndindex(*self.batch))
+        for k, index in enumerate(items):
+            for done in self._item(index, V[index], n_iter):
+                yield (k + done / n_iter) / len(items)
 
-    def _item(self, index: tuple[int, ...], V: np.ndarray, n_iter: int) -> np.ndarray:
+    def result(self) -> Array:
+        """Waveforms ``(..., J, time)`` as the library of the magnitudes has them."""
+        like = self.problem.magnitudes
+        return (
+            self.waveforms
+            if isinstance(like, np.ndarray)
+            else namespace(like).asarray(self.waveforms)
+        )
+
+    def _item(self, index: tuple[int, ...], V: np.ndarray, n_iter: int) -> Iterator[int]:
+        """Solve one item of the batch, and yield the iterations done."""
         problem, stft = self.problem, self.problem.stft
         length = problem.length
         if problem.lengths is not None:
             length = int(problem.lengths[index[: problem.lengths.ndim]])
         n_frames = stft.n_frames(length)
         V = V[..., :n_frames].reshape(-1, stft.n_bins, n_frames)
-        grid = _grid(stft, n_frames, length, self.dtype)
         J = len(V)
-        signal = grid.zeros(J)
-        reads_X = any(p.reads("X") for p in (self.plan.start, self.plan.first, self.plan.loop) if p)
-        X = to_numpy(problem.X[index])[..., :n_frames][None] if reads_X else None
-        given = None if self.given is None else self.given[index][..., :n_frames].reshape(V.shape)
-        n_sides = max(len(p.sides) for p in (self.plan.start, self.plan.loop))
+        grid = _grid(stft, n_frames, length, self.dtype)
+        mixture = None if problem.mixture is None else to_numpy(problem.mixture[index])
+        n_sides = max(len(p.sides) for p in self.passes)
         side = grid.zeros(self.mixture_row + n_sides * J)
         if self.mixture_row:
-            side[: grid.row_size] = grid.to_rows(self._mixture(index, length)[None])
-        planes = max(len(p.stores) for p in (self.plan.start, self.plan.loop))
-        state = grid.state(planes * J) if planes else None
-        schedule = [(self.plan.start, 1, False)]
-        left = n_iter - self.plan.started
-        if self.plan.first is not None:
-            schedule.append((self.plan.first, 1, True))
-            left -= 1
-        schedule.append((self.plan.loop, left, True))
-        schedule = [(p, n, analyse) for p, n, analyse in schedule if n > 0]
-        last = len(schedule) - 1
-        for k, (program, n, analyse) in enumerate(schedule):
-            code = self.codes[id(program)]
-            entry = compiled.load(code.text)
-            common: dict[str, Any] = {
-                "v": V,
-                "x": given if program.reads("given") else X if program.reads("X") else None,
-                "side": side,
-                "state": state,
-                "coupled": self.coupled,
-                "analyse": analyse and program.reads("spec"),
-            }
-            ending = int(k == last and _differ(code))
-            table = self._table(code, False)
-            if n > ending:
-                run(entry, grid, J, signal, hyper=table, iterations=n - ending, **common)
-            if ending:
-                run(entry, grid, J, signal, hyper=self._table(code, True), iterations=1, **common)
-        waves = np.zeros((J, problem.length), self.dtype)
-        waves[:, :length] = grid.from_rows(signal, J)
-        return waves.reshape(*self.problem.magnitudes.shape[len(index) : -2], problem.length)
+            assert mixture is not None
+            x = stft.inverse(mixture, length=problem.length) if is_complex(mixture) else mixture
+            side[: grid.row_size] = grid.to_rows(x[None, :length])
+        planes = max(len(p.stores) for p in self.passes)
+        state = grid.state(planes * J) if planes else aligned_zeros(1, self.dtype)
+        signal = grid.zeros(J)
+        threads = numba.get_num_threads() if J * V[0].size > 2 * _PER_MILLISECOND else 1
+        at_once = max(1, 100 * _PER_MILLISECOND // V.size)
 
-    def _mixture(self, index: tuple[int, ...], length: int) -> np.ndarray:
-        mixture = self.problem.mixture[index]
+        X = None
+        if any(p.reads("X") for p in self.passes[1:]):
+            X = self._mixture_spectrogram(mixture, length, n_frames)
+        start, loop = self.plan.start, self.plan.loop
+        schedule = [(start, 1)]
+        left = n_iter - self.plan.started
+        if self.plan.first is not None and left:
+            schedule.append((self.plan.first, 1))
+            left -= 1
+        if left:
+            schedule.append((loop, left))
+        done = self.plan.started - 1
+        for program, count in schedule:
+            last = program is schedule[-1][0]
+            while count:
+                code = self.codes[id(program)]
+                # The last pass makes the result where the others prepare the next.
+                ending = last and _differs(code)
+                n = 1 if count == 1 else min(at_once, count - ending)
+                step = Pass(
+                    entry=compiled.load(code.text),
+                    grid=grid,
+                    sources=J,
+                    v=V,
+                    signal=signal,
+                    side=side,
+                    state=state,
+                    hyper=self._table(code, ending and count == 1),
+                    coupled=self.coupled,
+                    analyse=program.reads("spec"),
+                )
+                if program is start:
+                    self._start(step, program, index, mixture, X, length, threads)
+                else:
+                    step.run(X if program.reads("X") else None, n, threads)
+                count -= n
+                done += n
+                yield done
+        grid.from_rows(signal, self.waveforms[index].reshape(J, -1)[:, :length])
+
+    def _start(
+        self,
+        step: Pass,
+        program: Program,
+        index: tuple[int, ...],
+        mixture: np.ndarray | None,
+        X: np.ndarray | None,
+        length: int,
+        threads: int,
+    ) -> None:
+        """Run the first pass, on an initial spectrogram made in parts where there is none."""
+        n_frames = step.grid.geometry.frames
+        if program.reads("given") and self.given is not None:
+            x: np.ndarray | None = self.given[index][..., :n_frames].reshape(step.v.shape)
+        elif program.reads("X") and X is None:
+            assert mixture is not None
+            step.run_once(self._spectrogram_parts(mixture, length, n_frames), _BLOCKS)
+            return
+        elif program.reads("given"):
+            step.run_once(self._phase_parts(step.v.shape), _BLOCKS)
+            return
+        else:
+            x = X if program.reads("X") else None
+        step.run(x, 1, threads)
+
+    def _spectrogram_parts(
+        self, mixture: np.ndarray, length: int, n_frames: int
+    ) -> Iterator[np.ndarray]:
+        for first, last in self._ranges(n_frames):
+            if is_complex(mixture):
+                yield mixture[None, :, first:last]
+            else:
+                yield self.problem.stft.frames(mixture[None, :length], first, last)
+
+    def _mixture_spectrogram(
+        self, mixture: np.ndarray | None, length: int, n_frames: int
+    ) -> np.ndarray:
+        """Spectrogram ``(1, F, T)`` of the mixture, a few frames at a time."""
+        assert mixture is not None
         if is_complex(mixture):
-            mixture = self.problem.stft.inverse(mixture, length=length)
-        return to_numpy(mixture)[:length]
+            return mixture[None, :, :n_frames]
+        dtype = np.result_type(np.complex64, self.dtype)
+        X = np.empty((1, n_frames, self.problem.stft.n_bins), dtype).swapaxes(1, 2)
+        parts = self._spectrogram_parts(mixture, length, n_frames)
+        for (first, last), part in zip(self._ranges(n_frames), parts, strict=True):
+            X[..., first:last] = part
+        return X
+
+    def _phase_parts(self, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+        *lead, n_bins, n_frames = shape
+        for first, last in self._ranges(n_frames):
+            phases = random_phases(self.rng, (last - first, *lead, n_bins), self.dtype.name)
+            yield np.moveaxis(phases, 0, -1)
+
+    def _ranges(self, n_frames: int) -> list[tuple[int, int]]:
+        size = _BLOCKS * (64 // self.dtype.itemsize)
+        return [(a, min(a + size, n_frames)) for a in range(0, n_frames, size)]
 
     def _table(self, code: Code, result: bool) -> list[float]:
         nodes = list(code.table)
@@ -194,9 +267,9 @@ class Fused:
         return [_evaluate(node, self.values) for node in nodes]
 
 
-def _differ(code: Code) -> bool:
-    n = len(code.result)
-    return n > 0 and tuple(code.table[len(code.table) - n :]) != code.result
+def _differs(code: Code) -> bool:
+    """Whether the pass that makes the result has another table."""
+    return code.table[len(code.table) - len(code.result) :] != code.result
 
 
 def _evaluate(node: Node, values: dict[str, Any]) -> float:
@@ -206,10 +279,14 @@ def _evaluate(node: Node, values: dict[str, Any]) -> float:
         return float(values[node.args[0]])
     a, b = (_evaluate(n, values) for n in node.args)
     if node.op == "div":
-        return a / b if b else math.nan
+        # As arrays have it: a formula without a finite value gives NaN samples, no exception.
+        return float(np.divide(a, b))
     return {"add": a + b, "sub": a - b, "mul": a * b}[node.op]
 
 
 @lru_cache(maxsize=16)
 def _grid(stft: STFT, n_frames: int, length: int, dtype: np.dtype) -> Grid:
     return Grid(stft.window_values, stft.hop_length, n_frames, length, stft.offset, dtype)
+
+
+__all__ = ["Fused", "Untraceable", "applies"]

@@ -378,7 +378,7 @@ def _load(program: Program, source: Source, mixture_row: bool) -> tuple[str, str
     """Name and expression of the samples of a source."""
     if source[0] == "synth":
         return "y", "load(tile, at + i * stride)"
-    k = int(str(source[1]))
+    k = source[1]
     if k in program.inputs.sides:
         place = _side(program.inputs.sides.index(k), mixture_row)
         return f"q{k}", f"load(side, {place} + i * geo.columns + column)"

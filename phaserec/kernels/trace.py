@@ -244,7 +244,7 @@ def _traced(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Trac
 
 
 def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
-    numeric = {h.name for h in entry.hyper if h.kind is float} | {"momentum"}
+    numeric = {h.name for h in entry.hyper if h.kind is float}
     symbols = {
         name: graph.make("hyper", (name,), SCALAR)
         if name in numeric and not isinstance(value, str)
