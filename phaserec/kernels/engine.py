@@ -31,6 +31,7 @@ class Job(NamedTuple):
     sources: int
     group: int  # sources given to the bin rule together: all of them, or 1
     analyse: int  # 0 when the rule does not look at the current signal
+    mixed: int  # 1 when its complex spectrogram is that of the mixture in `side`
     iterations: int
     part: int
     parts: int
@@ -107,6 +108,9 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
             tails[mine : mine + rows * stride] = 0
         for block in range(job.first, job.last):
             frame = block * width
+            if job.mixed:
+                # Cheaper than keeping the mixture's spectrogram: one transform for all sources.
+                forward(plan, side, frame, geo.offset, geo.analysis, work.z, group * plan.rows)
             for base in range(0, sources, group):
                 for j in range(group):
                     if job.analyse:
@@ -132,6 +136,9 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
                                 work.v,
                                 j * TILE,
                             )
+                    if job.mixed:
+                        above = group * plan.rows
+                        split(plan, work.z, above, width, first, count, work.x, 0, TILE)
                     for j in range(min(x.sources, group)):
                         load_complex(
                             x,
@@ -215,6 +222,8 @@ class Pass:
         Whether the bin rule takes all sources of a bin together.
     analyse : bool
         Whether it looks at the current signal.
+    mixed : bool
+        Whether the spectrogram it reads is that of the mixture, which ``side`` begins with.
     """
 
     entry: Any
@@ -227,6 +236,7 @@ class Pass:
     hyper: Sequence[float]
     coupled: bool
     analyse: bool
+    mixed: bool
 
     def run(self, x: np.ndarray | None, iterations: int, threads: int) -> None:
         """Run iterations on several threads.
@@ -292,7 +302,7 @@ class Pass:
         group = self.sources if self.coupled else 1
         held = geo.spill * self.sources * geo.hop * geo.width if part else 1
         return Work(
-            z=aligned_zeros(group * self.grid.plan.rows * 2 * geo.width, dtype),
+            z=aligned_zeros((group + self.mixed) * self.grid.plan.rows * 2 * geo.width, dtype),
             c=aligned_zeros(group * 2 * TILE * geo.width, dtype),
             v=aligned_zeros(group * TILE * geo.width, dtype),
             x=aligned_zeros(group * 2 * TILE * geo.width, dtype),
@@ -302,7 +312,8 @@ class Pass:
 
     def _job(self, iterations: int, part: int, parts: int, *span: int) -> Job:
         group = self.sources if self.coupled else 1
-        return Job(self.sources, group, int(self.analyse), iterations, part, parts, *span)
+        what = int(self.analyse), int(self.mixed)
+        return Job(self.sources, group, *what, iterations, part, parts, *span)
 
 
 def _run_together(entry, calls, barrier) -> None:

@@ -11,6 +11,7 @@ from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespac
 from phaserec.kernels import compiled
 from phaserec.kernels.engine import Pass
 from phaserec.kernels.fft import is_fast_size
+from phaserec.kernels.lanes import lane_width
 from phaserec.kernels.layout import Grid, aligned_zeros
 from phaserec.kernels.program import Program, plan
 from phaserec.kernels.source import Code, write
@@ -18,10 +19,12 @@ from phaserec.kernels.trace import Node, Untraceable, trace
 from phaserec.problem import Problem, as_rng, random_phases
 from phaserec.stft import STFT
 
-# Blocks of frames made at a time where an initial spectrogram is not kept whole.
+# Blocks of frames whose random phases are made at a time.
 _BLOCKS = 32
-# Bins and frames that take about a millisecond on one core (measured, order of magnitude).
-_PER_MILLISECOND = 1_000_000
+# Bins times iterations; a million take about a millisecond on one core. Calls of 0.1 s let progress
+# and Ctrl-C through; calls of less than 2 ms are not worth waking another thread.
+_CALL = 100_000_000
+_WORTH_THREADS = 2_000_000
 
 
 def applies(problem: Problem, init: Any, hyper: dict[str, Any]) -> bool:
@@ -93,11 +96,15 @@ class Fused:
         self.plan = plan(loop, first, kind, consistent)
         self.values = {k: v for k, v in values.items() if not isinstance(v, str)}
         self.passes = [p for p in (self.plan.start, self.plan.first, self.plan.loop) if p]
-        self.mixture_row = any(
+        reads_X = any(p.reads("X") for p in self.passes)
+        mixes = any(
             row.gain is not None for p in self.passes for row in (p.signal, *p.sides, p.result)
         )
-        if self.mixture_row or any(p.reads("X") for p in self.passes):
+        if mixes or reads_X:
             problem.require_mixture()
+        # The mixture's samples serve both; a spectrogram that is not consistent is read as it is.
+        self.mixture_row = mixes or (reads_X and consistent)
+        self.reads_spectrogram = reads_X and not consistent
         self.dtype = np.dtype(dtype_name(problem.magnitudes))
         codes = (write(p, mixture_row=self.mixture_row, dtype=self.dtype.name) for p in self.passes)
         self.codes = dict(zip(map(id, self.passes), codes, strict=True))
@@ -159,106 +166,61 @@ class Fused:
         planes = max(len(p.stores) for p in self.passes)
         state = grid.state(planes * J) if planes else aligned_zeros(1, self.dtype)
         signal = grid.zeros(J)
-        threads = numba.get_num_threads() if J * V[0].size > 2 * _PER_MILLISECOND else 1
-        at_once = max(1, 100 * _PER_MILLISECOND // V.size)
-
         X = None
-        if any(p.reads("X") for p in self.passes[1:]):
-            X = self._mixture_spectrogram(mixture, length, n_frames)
-        start, loop = self.plan.start, self.plan.loop
-        schedule = [(start, 1)]
+        if self.reads_spectrogram:
+            assert mixture is not None
+            X = mixture[None, :, :n_frames]
+        done = self.plan.started - 1
+        schedule = self._schedule(n_iter, V.size)
+        for k, (program, n) in enumerate(schedule):
+            code = self.codes[id(program)]
+            step = Pass(
+                entry=compiled.load(code.text),
+                grid=grid,
+                sources=J,
+                v=V,
+                signal=signal,
+                side=side,
+                state=state,
+                hyper=self._table(code, k == len(schedule) - 1),
+                coupled=self.coupled,
+                analyse=program.reads("spec"),
+                mixed=program.reads("X") and X is None,
+            )
+            threads = numba.get_num_threads() if n * V.size > _WORTH_THREADS else 1
+            if not program.reads("given"):
+                step.run(X if program.reads("X") else None, n, threads)
+            elif self.given is not None:
+                step.run(self.given[index][..., :n_frames].reshape(V.shape), n, threads)
+            else:
+                step.run_once(self._phase_parts(V.shape), _BLOCKS)
+            done += n
+            yield done
+        grid.from_rows(signal, self.waveforms[index].reshape(J, -1)[:, :length])
+
+    def _schedule(self, n_iter: int, size: int) -> list[tuple[Program, int]]:
+        """Passes and how often each runs in one call, short enough for progress and Ctrl-C."""
+        schedule = [(self.plan.start, 1)]
         left = n_iter - self.plan.started
         if self.plan.first is not None and left:
             schedule.append((self.plan.first, 1))
             left -= 1
-        if left:
-            schedule.append((loop, left))
-        done = self.plan.started - 1
-        for program, count in schedule:
-            last = program is schedule[-1][0]
-            while count:
-                code = self.codes[id(program)]
-                # The last pass makes the result where the others prepare the next.
-                ending = last and _differs(code)
-                n = 1 if count == 1 else min(at_once, count - ending)
-                step = Pass(
-                    entry=compiled.load(code.text),
-                    grid=grid,
-                    sources=J,
-                    v=V,
-                    signal=signal,
-                    side=side,
-                    state=state,
-                    hyper=self._table(code, ending and count == 1),
-                    coupled=self.coupled,
-                    analyse=program.reads("spec"),
-                )
-                if program is start:
-                    self._start(step, program, index, mixture, X, length, threads)
-                else:
-                    step.run(X if program.reads("X") else None, n, threads)
-                count -= n
-                done += n
-                yield done
-        grid.from_rows(signal, self.waveforms[index].reshape(J, -1)[:, :length])
-
-    def _start(
-        self,
-        step: Pass,
-        program: Program,
-        index: tuple[int, ...],
-        mixture: np.ndarray | None,
-        X: np.ndarray | None,
-        length: int,
-        threads: int,
-    ) -> None:
-        """Run the first pass, on an initial spectrogram made in parts where there is none."""
-        n_frames = step.grid.geometry.frames
-        if program.reads("given") and self.given is not None:
-            x: np.ndarray | None = self.given[index][..., :n_frames].reshape(step.v.shape)
-        elif program.reads("X") and X is None:
-            assert mixture is not None
-            step.run_once(self._spectrogram_parts(mixture, length, n_frames), _BLOCKS)
-            return
-        elif program.reads("given"):
-            step.run_once(self._phase_parts(step.v.shape), _BLOCKS)
-            return
-        else:
-            x = X if program.reads("X") else None
-        step.run(x, 1, threads)
-
-    def _spectrogram_parts(
-        self, mixture: np.ndarray, length: int, n_frames: int
-    ) -> Iterator[np.ndarray]:
-        for first, last in self._ranges(n_frames):
-            if is_complex(mixture):
-                yield mixture[None, :, first:last]
-            else:
-                yield self.problem.stft.frames(mixture[None, :length], first, last)
-
-    def _mixture_spectrogram(
-        self, mixture: np.ndarray | None, length: int, n_frames: int
-    ) -> np.ndarray:
-        """Spectrogram ``(1, F, T)`` of the mixture, a few frames at a time."""
-        assert mixture is not None
-        if is_complex(mixture):
-            return mixture[None, :, :n_frames]
-        dtype = np.result_type(np.complex64, self.dtype)
-        X = np.empty((1, n_frames, self.problem.stft.n_bins), dtype).swapaxes(1, 2)
-        parts = self._spectrogram_parts(mixture, length, n_frames)
-        for (first, last), part in zip(self._ranges(n_frames), parts, strict=True):
-            X[..., first:last] = part
-        return X
+        loop = self.plan.loop
+        # The last pass runs alone where it makes the result in place of the next one's signal.
+        alone = int(left > 0 and _differs(self.codes[id(loop)]))
+        at_once = max(1, _CALL // size)
+        while left > alone:
+            schedule.append((loop, min(at_once, left - alone)))
+            left -= schedule[-1][1]
+        return schedule + [(loop, 1)] * alone
 
     def _phase_parts(self, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+        """Random phases ``(J, F, frames)``, some blocks of frames at a time."""
         *lead, n_bins, n_frames = shape
-        for first, last in self._ranges(n_frames):
-            phases = random_phases(self.rng, (last - first, *lead, n_bins), self.dtype.name)
-            yield np.moveaxis(phases, 0, -1)
-
-    def _ranges(self, n_frames: int) -> list[tuple[int, int]]:
-        size = _BLOCKS * (64 // self.dtype.itemsize)
-        return [(a, min(a + size, n_frames)) for a in range(0, n_frames, size)]
+        size = _BLOCKS * lane_width(self.dtype)
+        for first in range(0, n_frames, size):
+            shape = min(size, n_frames - first), *lead, n_bins
+            yield np.moveaxis(random_phases(self.rng, shape, self.dtype.name), 0, -1)
 
     def _table(self, code: Code, result: bool) -> list[float]:
         nodes = list(code.table)

@@ -1,0 +1,121 @@
+"""Cost per frame and memory against signal length, sources, n_fft and threads.
+
+    python benchmarks/scaling.py [--longest 1000000] [--json out.json]
+
+Cost is the slope between a short and a long run, in µs per frame (sources × T) and iteration.
+Memory is the peak of a process of its own beyond the caller's arrays (magnitudes, mixture and
+result), as a multiple of the magnitudes.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from typing import Any
+
+import _timing
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--longest", type=int, default=1_000_000, help="frames")
+parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--json", help="file for the figures")
+parser.add_argument(
+    "--peak", nargs=3, metavar=("ALGORITHM", "SOURCES", "INIT"), help=argparse.SUPPRESS
+)
+arguments = parser.parse_args()
+
+import numba  # noqa: E402
+import numpy as np  # noqa: E402
+
+from phaserec import STFT, Problem  # noqa: E402
+from phaserec.api import solve  # noqa: E402
+
+
+def problem(n_frames: int, sources: int = 1, n_fft: int = 1024, mixture: bool = True) -> Problem:
+    """A problem with noisy magnitudes, made frame by frame so that nothing else is allocated."""
+    rng = np.random.default_rng(0)
+    stft = STFT(n_fft)
+    V = np.empty((sources, n_frames, stft.n_bins), np.float32)
+    for source in V:
+        for frame in source:
+            frame[:] = rng.random(stft.n_bins, np.float32)
+    x = rng.standard_normal(stft.n_samples(n_frames), np.float32) if mixture else None
+    return Problem(V.swapaxes(1, 2), x, stft=stft)
+
+
+def cost(p: Problem, name: str = "griffin-lim") -> float:
+    """µs per frame and iteration."""
+    frames = p.magnitudes.shape[0] * p.magnitudes.shape[-1]
+    short, long = (2, 22) if frames < 20_000 else (2, 5)
+    seconds = _timing.interleaved(
+        {n: lambda n=n: solve(name, p, n, init="zero") for n in (short, long)},  # type: ignore[misc]
+        arguments.rounds,
+    )
+    return 1e6 * (seconds[long] - seconds[short]) / (long - short) / frames  # type: ignore[index]
+
+
+def peak(name: str, sources: int, init: str) -> None:
+    """Print the peak memory beyond the caller's arrays over the magnitudes (in a child process)."""
+    solve(name, problem(40, sources), 3, init=init)  # compiled, loaded, warm
+    p = problem(100_000 // sources, sources)
+    V = p.magnitudes
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = solve(name, p, 3, init=init)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps(((after - before) * 1024 - result.nbytes) / V.nbytes))
+
+
+def measure() -> dict[str, Any]:
+    """All tables."""
+    numba.set_num_threads(1)
+    figures: dict[str, Any] = {
+        "frames": {},
+        "sources": {},
+        "n_fft": {},
+        "threads": {},
+        "memory": {},
+    }
+    print("Griffin-Lim, float32, 1024/256, J = 1, one thread")
+    n = 100
+    while n <= arguments.longest:
+        figures["frames"][n] = cost(problem(n))
+        print(f"{n:>9} frames {figures['frames'][n]:8.3f} µs")
+        n *= 10
+    print("MISI by sources, 2000 frames each")
+    for J in (1, 2, 4, 8):
+        figures["sources"][J] = cost(problem(2000, J), "misi")
+        print(f"{J:>9} sources {figures['sources'][J]:7.3f} µs")
+    print("Griffin-Lim by n_fft, 2000 frames")
+    for n_fft in (256, 512, 1024, 2048, 4096):
+        figures["n_fft"][n_fft] = cost(problem(2000, 1, n_fft))
+        print(f"{n_fft:>9} samples {figures['n_fft'][n_fft]:7.3f} µs")
+    print("Griffin-Lim by threads, 10 000 frames")
+    p = problem(10_000)
+    for threads in sorted({1, 2, numba.config.NUMBA_NUM_THREADS}):
+        if threads <= numba.config.NUMBA_NUM_THREADS:
+            numba.set_num_threads(threads)
+            figures["threads"][threads] = cost(p)
+            print(f"{threads:>9} threads {figures['threads'][threads]:7.3f} µs")
+    print("Peak memory beyond the caller's arrays, as a multiple of the magnitudes")
+    for name, sources, init in (
+        ("griffin-lim", 1, "zero"),
+        ("griffin-lim", 1, "random"),
+        ("fast-griffin-lim", 1, "random"),
+        ("misi", 2, "mixture"),
+        ("mix-incons", 2, "mixture"),
+        ("mix-incons-hard-mag", 2, "mixture"),
+        ("mag-incons-hard-mix", 2, "mixture"),
+    ):
+        command = [sys.executable, __file__, "--peak", name, str(sources), init]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        figures["memory"][f"{name} J={sources} {init}"] = json.loads(out)
+        print(f"{name:>22} J={sources} {init:8} {json.loads(out):6.2f} ×")
+    return figures
+
+
+if __name__ == "__main__":
+    if arguments.peak is not None:
+        peak(arguments.peak[0], int(arguments.peak[1]), arguments.peak[2])
+    else:
+        _timing.save(arguments.json, measure())
