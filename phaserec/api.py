@@ -1,5 +1,6 @@
 """Functions for everyday use: magnitudes in, waveforms out."""
 
+import sys
 import warnings
 from collections.abc import Generator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from phaserec._xp import Array, as_array, as_int, like, namespace
+from phaserec.algorithms.registry import NonNegative, describe
 from phaserec.iteration import iterate, prepare
 from phaserec.problem import Problem, as_rng
 from phaserec.stft import STFT
@@ -283,6 +285,54 @@ def griffinlim(
     >>> phaserec.griffinlim(S, length=22050).shape
     (22050,)
     """
+    try:
+        return _griffinlim(
+            S,
+            n_iter=n_iter,
+            hop_length=hop_length,
+            win_length=win_length,
+            n_fft=n_fft,
+            window=window,
+            center=center,
+            dtype=dtype,
+            length=length,
+            pad_mode=pad_mode,
+            momentum=momentum,
+            init=init,
+            random_state=random_state,
+            rng=rng,
+        )
+    except ValueError as error:
+        raise _drop_in_error(error) from None
+
+
+def _drop_in_error(error: ValueError) -> ValueError:
+    """The error, as librosa's own type too where librosa is loaded: what caught its errors
+    catches ours."""
+    librosa = sys.modules.get("librosa")
+    if librosa is None:
+        return error
+    kind = type("ParameterError", (ValueError, librosa.ParameterError), {})
+    return kind(str(error))
+
+
+def _griffinlim(
+    S: Array,
+    *,
+    n_iter: int,
+    hop_length: int | None,
+    win_length: int | None,
+    n_fft: int | None,
+    window: Any,
+    center: bool,
+    dtype: Any,
+    length: int | None,
+    pad_mode: str,
+    momentum: float,
+    init: Any,
+    random_state: Any,
+    rng: Any,
+) -> Array:
     if pad_mode != "constant":
         raise ValueError(
             f"pad_mode={pad_mode!r} is not supported: consistency is a projection only with zero "
@@ -291,7 +341,7 @@ def griffinlim(
     if momentum < 0:
         raise ValueError(f"momentum={momentum} must not be negative")
     if momentum > 1:
-        warnings.warn(f"momentum={momentum} above 1 can diverge", UserWarning, stacklevel=2)
+        warnings.warn(f"momentum={momentum} above 1 can diverge", UserWarning, stacklevel=3)
     if random_state is not None and rng is not None:
         raise ValueError("random_state and rng are two names of one argument; give only rng")
     if isinstance(random_state, int | np.integer):
@@ -300,6 +350,7 @@ def griffinlim(
         rng = random_state
     if isinstance(init, str) and init != "random":
         raise ValueError(f"init={init!r} must be 'random', None or a complex array")
+    n_iter = as_int("n_iter", n_iter, 0)
     S = as_array("S", S)
     xp = namespace(S)
     n_fft = _n_fft(S, n_fft)
@@ -311,7 +362,7 @@ def griffinlim(
             f"{stft.deficient.size} of every {hop_length} samples are seen by no frame with this "
             "window and hop_length; they will be zero",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     problem = Problem(
         S, stft=stft, length=stft.n_samples(S.shape[-1]) if length is None else length
@@ -324,10 +375,20 @@ def griffinlim(
         c = problem.magnitudes * (xp.cos(angles) + 1j * xp.sin(angles))
     else:
         c = problem.mag(problem.start(init))
-    for current in iterate("fast-griffin-lim", problem, n_iter, init=c, momentum=momentum):
-        c = current
-    y = problem.waveforms(problem.mag(c))
+    # The result has the target magnitudes once more: it is t of the next iteration.
+    y = solve(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum)
     return y if dtype is None else xp.astype(y, _real_dtype(y, dtype))
+
+
+def _librosa_iteration(state: tuple, p: Problem, momentum: NonNegative = 0.99) -> tuple:
+    """Fast Griffin-Lim with t in front: the estimate is what c is extrapolated from."""
+    t, c = state
+    new = p.cons(p.mag(t if c is None else c))
+    previous = new if c is None else t
+    return new, new + momentum * (new - previous)
+
+
+_LIBROSA = describe(_librosa_iteration, memory=1)
 
 
 def _n_fft(magnitudes: Array, n_fft: int | None) -> int:
