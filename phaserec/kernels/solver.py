@@ -88,7 +88,8 @@ class Fused:
     ) -> None:
         if init is None:
             init = "random" if problem.mixture is None else "mixture"
-        kind = init if isinstance(init, str) else "given"
+        known = isinstance(init, str) and init in ("mixture", "random", "zero")
+        kind = init if known else "given"
         consistent = problem.mixture is not None and not is_complex(problem.mixture)
         values = {h.name: h.default for h in entry.hyper} | hyper
         loop, first = trace(entry, values)
