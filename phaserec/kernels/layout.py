@@ -6,6 +6,7 @@ sample of the first frame: sample s of consecutive frames is then contiguous in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from .lanes import LANE_BYTES, lane_width
 
 # Pairs of bins handled at a time between the forward and the inverse transform.
 PAIRS = 16
+# Columns converted at a time between signals and rows: what is copied stays in cache.
+_COLUMNS = 1024
 # Lane rows of one (re or im) tile: both bins of every pair.
 TILE = 2 * PAIRS
 
@@ -142,9 +145,11 @@ class Grid:
         reach = min(self.length, geo.gain_of.size * geo.width * geo.hop - self.start)
         used = -(-(self.start + reach) // geo.hop)
         for target, values in zip(view, signal, strict=True):
-            padded = np.zeros(used * geo.hop, self.dtype)
-            padded[self.start : self.start + reach] = values[:reach]
-            target[:, :used] = padded.reshape(used, geo.hop).T
+            for a, b, inside in self._spans(used):
+                part = np.zeros((b - a) * geo.hop, self.dtype)
+                first = a * geo.hop - self.start
+                part[inside] = values[first + inside.start : first + inside.stop]
+                target[:, a:b] = part.reshape(b - a, geo.hop).T
         covered = np.zeros(geo.hop, bool)
         covered[np.flatnonzero(geo.synthesis) % geo.hop] = True
         view[:, ~covered] = 0
@@ -159,8 +164,20 @@ class Grid:
         view = rows.reshape(len(out), geo.hop, geo.columns)
         used = min(geo.columns, -(-(self.start + self.length) // geo.hop))
         for target, source in zip(out, view, strict=True):
-            flat = source[:, :used].T.reshape(-1)[self.start : self.start + self.length]
-            target[: flat.size] = flat
+            for a, b, inside in self._spans(used):
+                first = a * geo.hop - self.start
+                part = source[:, a:b].T.reshape(-1)[inside]
+                target[first + inside.start : first + inside.start + part.size] = part
+
+    def _spans(self, used: int) -> Iterator[tuple[int, int, slice]]:
+        """Columns a … b some at a time, and which of their samples are the signal's."""
+        hop = self.geometry.hop
+        for a in range(0, used, _COLUMNS):
+            b = min(a + _COLUMNS, used)
+            first = max(self.start - a * hop, 0)
+            last = min(self.start + self.length - a * hop, (b - a) * hop)
+            if first < last:
+                yield a, b, slice(first, last)
 
     @property
     def chunks(self) -> int:
