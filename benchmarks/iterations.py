@@ -31,7 +31,7 @@ import scipy.fft  # noqa: E402
 import torch  # noqa: E402
 
 from phaserec import STFT, Problem  # noqa: E402
-from phaserec.api import solve  # noqa: E402
+from phaserec.solve import solve  # noqa: E402
 
 SHORT, LONG, CALL = 8, 40, 32
 

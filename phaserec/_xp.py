@@ -143,7 +143,7 @@ def like(values: Any, x: Array) -> Array:
 def to_numpy(x: Array) -> np.ndarray:
     """Values of an array as numpy (detached from autograd, copied from its device)."""
     if is_torch_array(x):
-        x = x.detach().cpu()
+        x = x.detach().cpu().resolve_conj().resolve_neg()
     return np.asarray(x)
 
 

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from phaserec import audio, measures
 from phaserec._xp import Array, to_numpy
 from phaserec.algorithms import Algorithm, resolve
-from phaserec.api import solution
 from phaserec.iteration import iterate, prepare
 from phaserec.problem import Problem
+from phaserec.solve import solution
 from phaserec.stft import STFT
 
 _SETTINGS = ("rate", "length", "n_fft", "hop_length", "win_length")

@@ -53,11 +53,10 @@ def momentum(
             t = _affine(lambda d, t: (1 - gamma) * d + gamma * t, d, t)
         if previous is None:
             previous = t
-        return (
-            _affine(lambda previous, t: t + alpha * (t - previous), previous, t),
-            _affine(lambda previous, t: t + beta * (t - previous), previous, t),
-            t,
-        )
+        c = _affine(lambda previous, t: t + alpha * (t - previous), previous, t)
+        if isinstance(beta, int | float) and beta == 0:
+            return c, t, t
+        return c, _affine(lambda previous, t: t + beta * (t - previous), previous, t), t
 
     return _named(accelerated, f"momentum_{inner.step.__name__}", 2, inner.hyper)
 

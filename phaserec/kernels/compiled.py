@@ -63,7 +63,7 @@ def load(text: str) -> Any:
 def _load(text: str) -> Any:
     name = "k" + hashlib.sha256((text + _engine_digest()).encode()).hexdigest()[:24]
     path = _place(cache_folder(), name, text)
-    if not list(path.parent.glob(f"__pycache__/{name}.*.nbi")):
+    if not _is_compiled(path):
         print("phaserec: compiling the kernel for its first use …", file=sys.stderr, flush=True)
     spec = importlib.util.spec_from_file_location(f"phaserec_generated_{name}", path)
     assert spec is not None and spec.loader is not None
@@ -72,6 +72,13 @@ def _load(text: str) -> Any:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module.entry
+
+
+def _is_compiled(path: Path) -> bool:
+    """Whether numba has kept machine code of the module."""
+    kept = os.environ.get("NUMBA_CACHE_DIR")
+    folder = Path(kept) if kept else path.parent / "__pycache__"
+    return next(folder.rglob(f"{path.stem}.*.nbi"), None) is not None
 
 
 def _place(folder: Path, name: str, text: str) -> Path:

@@ -52,6 +52,7 @@ def applies(problem: Problem, init: Any, hyper: dict[str, Any]) -> bool:
         and all(_plain(a) for a in arrays if hasattr(a, "shape"))
         and stft.hop_length <= stft.n_fft
         and is_fast_size(stft.n_fft)
+        and all(_in_range(to_numpy(a)) for a in arrays if hasattr(a, "shape"))
     )
 
 
@@ -59,6 +60,13 @@ def _plain(a: Array) -> bool:
     if is_torch_array(a):
         return a.device.type == "cpu" and not a.requires_grad
     return isinstance(a, np.ndarray)
+
+
+def _in_range(a: np.ndarray) -> bool:
+    """Whether squares of the values are far from overflow, and from vanishing as a whole."""
+    peak = float(max(-a.min(), a.max()) if a.dtype.kind == "f" else np.abs(a).max())
+    low, high = (1e-12, 1e12) if a.dtype in (np.float32, np.complex64) else (1e-120, 1e120)
+    return peak == 0 or low < peak < high
 
 
 class Fused:
@@ -162,8 +170,11 @@ class Fused:
         side = grid.zeros(self.mixture_row + n_sides * J)
         if self.mixture_row:
             assert mixture is not None
-            x = stft.inverse(mixture, length=problem.length) if is_complex(mixture) else mixture
-            side[: grid.row_size] = grid.to_rows(x[None, :length])
+            if is_complex(mixture):
+                x = stft.inverse(mixture[:, :n_frames], length=length)
+            else:
+                x = mixture[:length]
+            side[: grid.row_size] = grid.to_rows(x[None])
         planes = max(len(p.stores) for p in self.passes)
         state = grid.state(planes * J) if planes else aligned_zeros(1, self.dtype)
         signal = grid.zeros(J)

@@ -67,7 +67,7 @@ class Node:
         return self.graph.binary("div", other, self)
 
     def __neg__(self) -> "Node":
-        return self.graph.binary("sub", 0.0, self)
+        return self.graph.binary("mul", -1.0, self)
 
     def __pos__(self) -> "Node":
         return self
@@ -81,6 +81,13 @@ class Node:
     def _refuse(self, *_: Any) -> Any:
         raise Untraceable("the sentence depends on a value")
 
+    def __eq__(self, other: object) -> bool:
+        # Nodes are shared, so identity is equality; with a value, the answer is not known yet.
+        if isinstance(other, Node):
+            return self is other
+        return self._refuse()
+
+    __hash__ = object.__hash__
     __bool__ = __float__ = __int__ = __len__ = __iter__ = __array__ = _refuse
     __lt__ = __le__ = __gt__ = __ge__ = __pow__ = __rpow__ = __getitem__ = _refuse
 
@@ -245,15 +252,18 @@ def _traced(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Trac
 
 def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
     numeric = {h.name for h in entry.hyper if h.kind is float}
+    # A zero stays a number: it may turn a term of the formula off.
     symbols = {
         name: graph.make("hyper", (name,), SCALAR)
-        if name in numeric and not isinstance(value, str)
+        if name in numeric and not isinstance(value, str) and value != 0
         else value
         for name, value in hyper.items()
     }
     try:
         return entry.step(state, SymbolicProblem(graph), **symbols)
-    except (TypeError, AttributeError, ValueError) as error:
+    except Untraceable:
+        raise
+    except Exception as error:  # whatever it is, the step says it again on arrays
         raise Untraceable(str(error)) from error
 
 

@@ -1,0 +1,103 @@
+"""Waveforms of a problem: the fused kernel where it applies, else the loop over arrays."""
+
+from collections.abc import Generator
+from typing import Any
+
+from phaserec._xp import Array, as_int
+from phaserec.iteration import iterate, prepare
+from phaserec.problem import Problem
+
+
+def solution(
+    algorithm: Any,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Any = None,
+    rng: Any = None,
+    **hyper: Any,
+) -> Generator[float, None, Array]:
+    """Solve a problem step by step, by the fused kernel where it applies.
+
+    Parameters
+    ----------
+    algorithm, problem, n_iter, init, rng, **hyper
+        As for :func:`phaserec.iterate`.
+
+    Yields
+    ------
+    float
+        Fraction done so far.
+
+    Returns
+    -------
+    array, shape (..., J, time)
+        Waveforms.
+    """
+    entry, values = prepare(algorithm, hyper)
+    n_iter = as_int("n_iter", n_iter, 0)
+    kernel = fused(entry, problem, init, rng, values) if n_iter else None
+    if kernel is not None:
+        yield from kernel.run(n_iter)
+        return kernel.result()
+    S = problem.start(init, rng)
+    for done, current in enumerate(iterate(entry, problem, n_iter, init=S, **values), start=1):
+        S = current
+        yield done / n_iter
+    return problem.waveforms(S)
+
+
+def fused(entry: Any, problem: Problem, init: Any, rng: Any, hyper: dict[str, Any]) -> Any:
+    """Put a problem on the fused kernel.
+
+    Parameters
+    ----------
+    entry : Algorithm
+        The algorithm, prepared.
+    problem, init, rng
+        As for :func:`phaserec.iterate`.
+    hyper : dict
+        Hyper-parameters, prepared.
+
+    Returns
+    -------
+    phaserec.kernels.solver.Fused or None
+        None where the array path has to solve it.
+    """
+    from phaserec.kernels import solver  # numba takes a moment to load
+
+    if not solver.applies(problem, init, hyper):
+        return None
+    try:
+        return solver.Fused(entry, problem, init, rng, hyper)
+    except solver.Untraceable:
+        return None
+
+
+def solve(
+    algorithm: Any,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Any = None,
+    rng: Any = None,
+    **hyper: Any,
+) -> Array:
+    """Waveforms after ``n_iter`` iterations of an algorithm on a problem.
+
+    Parameters
+    ----------
+    algorithm, problem, n_iter, init, rng, **hyper
+        As for :func:`phaserec.iterate`.
+
+    Returns
+    -------
+    array, shape (..., J, time)
+        Waveforms.
+    """
+    steps = solution(algorithm, problem, n_iter, init=init, rng=rng, **hyper)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return stop.value

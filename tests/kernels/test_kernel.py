@@ -1,0 +1,730 @@
+"""The fused kernel computes what the array path computes, whatever the problem looks like."""
+
+import os
+import subprocess
+import sys
+import threading
+from itertools import product
+
+import numba
+import numpy as np
+import pytest
+
+from phaserec import STFT, Problem, algorithm, iterate, solve
+from phaserec.algorithms import ALGORITHMS
+from phaserec.iteration import prepare
+from phaserec.kernels import solver
+
+# Every algorithm that the kernel takes, with settings that lead to programs of their own.
+SETTINGS = {
+    "griffin-lim": ("griffin-lim", {}),
+    "fast-griffin-lim": ("fast-griffin-lim", {}),
+    "accelerated-griffin-lim": ("accelerated-griffin-lim", {"alpha": 0.7, "beta": 0.4}),
+    "admm": ("admm", {"rho": 0.3}),
+    "misi": ("misi", {}),
+    "misi-mix-first": ("misi-mix-first", {}),
+    "mix-incons": ("mix-incons", {"sigma": 2.0}),
+    "mix-incons-hard-mag": ("mix-incons-hard-mag", {"sigma": 0.3}),
+    "mag-incons-hard-mix": ("mag-incons-hard-mix", {"sigma": 0.7}),
+    "incons-hard-mix": ("incons-hard-mix", {}),
+    "aux": ("aux", {"sigma": 0.8}),
+    "aux-sss": ("aux", {"sigma": 0.5, "tau": 0.2, "magnitude": "soft"}),
+    "aux-hss": ("aux", {"sigma": 2.0, "tau": 0.4, "mixing": "hard", "magnitude": "soft"}),
+    "aux-osh": ("aux", {"mixing": "off"}),
+    "misi-momentum": ("misi", {"momentum": 0.6}),
+    "mix-incons-momentum": ("mix-incons", {"sigma": 2.0, "momentum": 0.5}),
+}
+MORE = {
+    f"{name}-momentum": (name, {"momentum": 0.5})
+    for name in ("griffin-lim", "admm", "misi-mix-first", "mix-incons-hard-mag", "aux")
+} | {
+    f"aux-{m}-{c}-{v}": ("aux", {"tau": 0.3, "mixing": m, "consistency": c, "magnitude": v})
+    for m, c, v in product(("off", "soft", "hard"), repeat=3)
+}
+# One program that stores nothing, one that mixes, one that stores a spectrogram.
+SOME = ["griffin-lim", "misi", "mix-incons"]
+
+
+def make(
+    stft,
+    length,
+    n_sources=2,
+    dtype="float64",
+    seed=0,
+    batch=(),
+    mixture="waveform",
+    **kwargs,
+):
+    """Problem of noisy magnitudes: sources whose magnitudes the mixture does not quite allow."""
+    rng = np.random.default_rng(seed)
+    sources = rng.standard_normal((*batch, n_sources, length))
+    V = np.abs(stft(sources))
+    V *= rng.uniform(0.5, 1.5, V.shape)
+    x = sources.sum(-2).astype(dtype)
+    if mixture == "spectrogram":  # one that is not the transform of any signal
+        x = stft(x)
+        x *= rng.uniform(0.8, 1.2, x.shape).astype(dtype)
+        kwargs["length"] = length
+    return Problem(V.astype(dtype), None if mixture is None else x, stft=stft, **kwargs)
+
+
+def arrays(name, p, n_iter, **kwargs):
+    """Waveforms by the array path."""
+    *_, S = iterate(name, p, n_iter, **kwargs)
+    return p.waveforms(S)
+
+
+def fused(name, p, init=None, rng=None, **hyper):
+    """The problem on the kernel, None where the array path solves it."""
+    return solve.fused(*_prepared(name, p, init, rng, hyper))
+
+
+def _prepared(name, p, init, rng, hyper):
+    entry, values = prepare(name, hyper)
+    return entry, p, init, rng, values
+
+
+def close(ours, expected, tol):
+    """Equal to rounding, relative to the largest sample."""
+    ours, expected = np.asarray(ours), np.asarray(expected)
+    assert ours.shape == expected.shape and ours.dtype == expected.dtype
+    np.testing.assert_allclose(ours, expected, atol=tol * np.abs(expected).max(), rtol=0)
+
+
+def near(ours, expected, tol):
+    """Equal to rounding in the mean: single samples may be ill-conditioned."""
+    assert ours.shape == expected.shape
+    assert np.linalg.norm(ours - expected) <= tol * np.linalg.norm(expected)
+
+
+def check(name, p, n_iter=3, tol=1e-10, compare=close, **kwargs):
+    """The kernel takes the problem and agrees with the array path."""
+    assert fused(name, p, **kwargs) is not None
+    compare(solve.solve(name, p, n_iter, **kwargs), arrays(name, p, n_iter, **kwargs), tol)
+
+
+@pytest.fixture
+def threaded(monkeypatch):
+    """Threads and one iteration at a time, however short the signal."""
+    monkeypatch.setattr(solver, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(solver, "_CALL", 1)
+
+
+# -- algorithms ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_equals_the_array_path(setting):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643, n_sources=3)
+    for n_iter in (1, 2, 3):
+        check(name, p, n_iter, **hyper)
+
+
+@pytest.mark.parametrize("setting", SOME)
+def test_equals_the_array_path_in_single_precision(setting):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643, dtype="float32")
+    check(name, p, 1, 1e-5, **hyper)
+    # Rounding is amplified where a bin is almost zero and its phase open.
+    check(name, p, 3, 1e-3, compare=near, **hyper)
+
+
+def initial(kind, p, seed=5):
+    """An ``init`` of a kind; a given one is no transform of anything, not even real at DC."""
+    if kind != "given":
+        return kind
+    rng = np.random.default_rng(seed)
+    shape = p.magnitudes.shape
+    S = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return S.astype(np.result_type(p.magnitudes, np.complex64))
+
+
+@pytest.mark.parametrize("kind", ["random", "zero", "given"])
+@pytest.mark.parametrize("setting", SOME)
+def test_initial_phases(setting, kind):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643)
+    for n_iter in (1, 2):
+        check(name, p, n_iter, init=initial(kind, p), rng=3, **hyper)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("mixture", ["waveform", "spectrogram"])
+@pytest.mark.parametrize("kind", ["mixture", "random", "zero", "given"])
+@pytest.mark.parametrize("setting", SETTINGS | MORE)
+def test_every_program(setting, kind, mixture, dtype):
+    name, hyper = (SETTINGS | MORE)[setting]
+    p = make(STFT(64, 16), 643, n_sources=3, dtype=dtype, mixture=mixture)
+    init = initial(kind, p)
+    for n_iter in (1, 2, 3):
+        expected = arrays(name, p, n_iter, init=init, rng=3, **hyper)
+        ours = solve.solve(name, p, n_iter, init=init, rng=3, **hyper)
+        near(ours, expected, 1e-10 if dtype == "float64" else 1e-5 * 10 ** (n_iter - 1))
+
+
+@pytest.mark.parametrize("setting", [*SOME, "misi-mix-first"])
+def test_a_mixture_given_as_a_spectrogram(setting):
+    name, hyper = SETTINGS[setting]
+    check(name, make(STFT(64, 16), 643, mixture="spectrogram"), **hyper)
+
+
+def test_without_a_mixture():
+    stft = STFT(64, 16)
+    for batch in [(), (3,), (2, 2)]:
+        p = Problem(make(stft, 643, batch=batch).magnitudes, stft=stft, length=643)
+        check("griffin-lim", p, rng=1)
+    p = Problem(make(stft, 643).magnitudes[0], stft=stft)
+    check("griffin-lim", p, init="zero")
+    with pytest.raises(ValueError, match="needs a mixture"):
+        solve.solve("misi", p, 1)
+
+
+def test_no_iteration_gives_the_start():
+    p = make(STFT(64, 16), 643)
+    np.testing.assert_array_equal(solve.solve("misi", p, 0), p.waveforms(p.start()))
+
+
+@pytest.mark.parametrize("sigma", [0, 1e-3, 1e3, np.float32(0.5)])
+@pytest.mark.parametrize("name", ["mix-incons", "mag-incons-hard-mix"])
+def test_values_of_hyper_parameters(name, sigma):
+    check(name, make(STFT(64, 16), 643), sigma=sigma)
+
+
+@pytest.mark.parametrize(
+    ("mixing", "magnitude"), [("off", "hard"), ("hard", "soft"), ("soft", "hard")]
+)
+def test_terms_without_weight(mixing, magnitude):
+    # The array path keeps S where no soft term has a weight; 0 / 0 is what the formula says.
+    p = make(STFT(64, 16), 643)
+    hyper = {"mixing": mixing, "magnitude": magnitude, "sigma": 0.0, "tau": 0.0}
+    close(solve.solve("aux", p, 2, **hyper), arrays("aux", p, 2, **hyper), 1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-6, 1e6, 1e25])
+@pytest.mark.parametrize("setting", SOME)
+def test_scales(setting, scale):
+    # Beyond 1e±12 squares come near the limits of single precision: the array path takes over.
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643, dtype="float32")
+    q = Problem(p.magnitudes * np.float32(scale), p.mixture * np.float32(scale), stft=p.stft)
+    assert (fused(name, q, **hyper) is not None) == (1e-12 < scale < 1e12)
+    close(solve.solve(name, q, 1, **hyper), arrays(name, q, 1, **hyper), 1e-5)
+
+
+# -- geometry -----------------------------------------------------------------------------------
+
+GRID = [
+    *[(n, n // k) for n in (256, 512, 1024, 2048) for k in (2, 4, 8)],
+    (400, 160),
+    (400, 100),
+    (960, 240),
+    (960, 480),
+    (1024, 300),  # does not divide the frame
+    (250, 100),
+    (16, 4),
+    (16, 3),
+    (16, 7),
+    (16, 1),
+    (8, 1),
+    (4, 1),
+    (64, 1),  # a frame reaches several blocks ahead
+    (240, 2),
+]
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), GRID)
+@pytest.mark.parametrize("setting", SOME)
+def test_sizes_and_hops(setting, n_fft, hop):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(n_fft, hop), 37 * hop + hop // 3)
+    check(name, p, 2, **hyper)
+
+
+@pytest.mark.parametrize(
+    "stft",
+    [
+        STFT(64, 16, window="hamming"),
+        STFT(64, 32, window="rect"),
+        STFT(64, 64, window="rect"),  # no overlap at all
+        STFT(64, 40, window="rect"),
+        STFT(64, 12, 48),
+        STFT(64, 10, 41),
+        STFT(64, 3, 12),
+        STFT(64, 16, window=("kaiser", 8.0)),
+        STFT(64, 60, 40, strict=False),  # samples that no frame sees
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("setting", SOME)
+def test_windows(setting, stft):
+    name, hyper = SETTINGS[setting]
+    for length in (700, 711):
+        check(name, make(stft, length), compare=near, **hyper)
+
+
+@pytest.mark.parametrize("hop", [8, 16, 20])
+@pytest.mark.parametrize("setting", SOME)
+def test_without_centre_padding(setting, hop):
+    # A window that does not end in zeros: the first samples are seen by its edge alone, and one
+    # that is almost zero there would divide rounding errors by almost nothing.
+    name, hyper = SETTINGS[setting]
+    for length in (64, 65, 500, 513):
+        p = make(STFT(64, hop, window="hamming", center=False), length)
+        check(name, p, 2, 1e-9, compare=near, **hyper)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 127, 128, 129, 1000, 4001])
+@pytest.mark.parametrize("setting", SOME)
+def test_lengths(setting, length):
+    name, hyper = SETTINGS[setting]
+    check(name, make(STFT(16, 4), length), 2, **hyper)
+
+
+@pytest.mark.parametrize("length", [1, 40, 255, 256, 257, 1000])
+@pytest.mark.parametrize("setting", SOME)
+def test_lengths_in_single_precision(setting, length):
+    name, hyper = SETTINGS[setting]
+    check(name, make(STFT(16, 4), length, dtype="float32"), 1, 1e-5, **hyper)
+
+
+@pytest.mark.parametrize("n_sources", [1, 2, 3, 5])
+@pytest.mark.parametrize("setting", SOME)
+def test_numbers_of_sources(setting, n_sources):
+    name, hyper = SETTINGS[setting]
+    check(name, make(STFT(32, 8), 300, n_sources), **hyper)
+
+
+@pytest.mark.parametrize("batch", [(1,), (3,), (2, 2)])
+@pytest.mark.parametrize("kind", [None, "random", "given"])
+@pytest.mark.parametrize("setting", SOME)
+def test_batches(setting, kind, batch):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(32, 8), 300, batch=batch)
+    check(name, p, init=initial(kind, p), rng=2, **hyper) if kind else check(name, p, **hyper)
+
+
+@pytest.mark.parametrize("mixture", ["waveform", "spectrogram"])
+@pytest.mark.parametrize("kind", ["mixture", "random", "given"])
+@pytest.mark.parametrize("setting", SOME)
+def test_ragged_batches(setting, kind, mixture):
+    # The mixture and a given start go on beyond the shorter items: that must not matter.
+    name, hyper = SETTINGS[setting]
+    lengths = [300, 57, 211]
+    p = make(STFT(32, 8), 300, batch=(3,), mixture=mixture, lengths=lengths)
+    init = initial(kind, p)
+    check(name, p, init=init, rng=2, **hyper)
+    for row, length in zip(
+        solve.solve(name, p, 2, init=init, rng=2, **hyper), lengths, strict=True
+    ):
+        assert not np.any(row[:, length:])
+
+
+# -- memory of the arrays -----------------------------------------------------------------------
+
+
+def layouts(a):
+    """The same values, laid out in every way."""
+    spaced = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)
+    spaced[..., ::2] = a
+    shifted = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype)
+    shifted[:] = a.ravel()
+    wide = np.zeros((a.shape[0], a.shape[1] + 3, a.shape[2] + 5), a.dtype)
+    wide[:, 1:-2, 2:-3] = a
+    locked = a.copy()
+    locked.flags.writeable = False
+    return {
+        "time": np.ascontiguousarray(a),
+        "frequency": np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2),
+        "sources": np.asfortranarray(a),
+        "spaced": spaced[..., ::2],
+        "part": wide[:, 1:-2, 2:-3],
+        "backwards": np.ascontiguousarray(a[..., ::-1])[..., ::-1],
+        "unaligned": shifted.reshape(a.shape),
+        "read-only": locked,
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("setting", SOME)
+def test_layouts_of_magnitudes(setting, dtype):
+    # 129 bins: enough for the vector code of both layouts and for its remainder.
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(256, 64), 3000, dtype=dtype)
+    expected = solve.solve(name, p, 2, **hyper)
+    for values in layouts(p.magnitudes).values():
+        q = Problem(values, p.mixture, stft=p.stft)
+        np.testing.assert_array_equal(solve.solve(name, q, 2, **hyper), expected)
+        np.testing.assert_array_equal(values, p.magnitudes)
+
+
+@pytest.mark.parametrize("setting", SOME)
+def test_layouts_of_complex_spectrograms(setting):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(256, 64), 3000, mixture="spectrogram")
+    S = initial("given", p)
+    expected = [solve.solve(name, p, 2, init=init, **hyper) for init in ("mixture", S)]
+    starts, mixtures = layouts(S), layouts(p.mixture[None])
+    for layout in starts:
+        q = Problem(p.magnitudes, mixtures[layout][0], stft=p.stft, length=3000)
+        for init, wanted in zip(("mixture", starts[layout]), expected, strict=True):
+            np.testing.assert_array_equal(solve.solve(name, q, 2, init=init, **hyper), wanted)
+
+
+def test_lengths_of_some_batch_axes():
+    p = make(STFT(32, 8), 300, batch=(2, 3))
+    lengths = [300, 57]
+    check("misi", Problem(p.magnitudes, p.mixture, stft=p.stft, lengths=lengths))
+    q = Problem(p.magnitudes, stft=p.stft, length=300, lengths=lengths)
+    check("griffin-lim", q, rng=1)
+
+
+def test_magnitudes_shared_by_all_sources():
+    V = np.broadcast_to(make(STFT(64, 16), 643).magnitudes[:1], (3, 33, 41))
+    p = Problem(V, np.random.default_rng(1).standard_normal(643), stft=STFT(64, 16))
+    check("misi", p)
+
+
+@pytest.mark.parametrize("setting", SOME)
+def test_inputs_are_not_changed(setting):
+    name, hyper = SETTINGS[setting]
+    for mixture in ("waveform", "spectrogram"):
+        p = make(STFT(64, 16), 643, mixture=mixture)
+        S = initial("given", p)
+        before = [a.copy() for a in (p.magnitudes, p.mixture, S)]
+        solve.solve(name, p, 2, **hyper)
+        solve.solve(name, p, 2, init=S, **hyper)
+        for a, b in zip((p.magnitudes, p.mixture, S), before, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# -- silence ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_silence_stays_silence(setting):
+    name, hyper = SETTINGS[setting]
+    p = Problem(np.zeros((3, 33, 41)), np.zeros(643), stft=STFT(64, 16))
+    assert not np.any(solve.solve(name, p, 3, **hyper))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_one_silent_source(setting):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643, 3)
+    V = p.magnitudes.copy()
+    V[1] = 0
+    check(name, Problem(V, p.mixture, stft=p.stft), 2, **hyper)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_half_of_the_signal_is_silent(setting):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643, 3)
+    V, x = p.magnitudes.copy(), p.mixture.copy()
+    V[..., 15:], x[200:] = 0, 0
+    check(name, Problem(V, x, stft=p.stft), 2, **hyper)
+
+
+# -- what the kernel leaves to the array path ---------------------------------------------------
+
+
+@pytest.mark.parametrize("n_fft", [15, 14, 22, 26, 2])
+def test_sizes_without_a_fast_transform_take_the_array_path(n_fft):
+    p = make(STFT(n_fft, max(1, n_fft // 4), window="hamming"), 100)
+    assert fused("misi", p) is None
+    close(solve.solve("misi", p, 2), arrays("misi", p, 2), 1e-12)
+
+
+def test_given_weights_take_the_array_path():
+    share = np.random.default_rng(0).dirichlet(np.ones(2), (9, 26))
+    p = make(STFT(16, 4), 100, weights=np.moveaxis(share, -1, 0))
+    assert fused("mix-incons", p) is None
+    close(solve.solve("mix-incons", p, 2), arrays("mix-incons", p, 2), 1e-12)
+
+
+def test_arrays_as_hyper_parameters_take_the_array_path():
+    p = make(STFT(16, 4), 100)
+    sigma = np.random.default_rng(0).uniform(0.5, 2, (2, 9, 1))
+    assert fused("mix-incons", p, sigma=sigma) is None
+    close(
+        solve.solve("mix-incons", p, 2, sigma=sigma), arrays("mix-incons", p, 2, sigma=sigma), 1e-12
+    )
+    assert fused("misi", p, momentum=sigma) is None
+
+
+@pytest.mark.parametrize("name", ["raar", "difference-map", "hybrid", "bregmisi"])
+def test_other_algorithms_take_the_array_path(name):
+    p = make(STFT(16, 4), 100)
+    assert fused(name, p) is None
+    close(solve.solve(name, p, 2), arrays(name, p, 2), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("setting", SOME)
+def test_torch_tensors(setting, dtype):
+    torch = pytest.importorskip("torch")
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643, dtype=dtype)
+    q = Problem(torch.from_numpy(p.magnitudes), torch.from_numpy(p.mixture), stft=p.stft)
+    assert fused(name, q, **hyper) is not None
+    ours = solve.solve(name, q, 2, **hyper)
+    assert isinstance(ours, torch.Tensor) and str(ours.dtype) == f"torch.{dtype}"
+    np.testing.assert_array_equal(ours.numpy(), solve.solve(name, p, 2, **hyper))
+    if dtype == "float64":  # a given start is another program: once is enough
+        S = initial("given", p)
+        ours = solve.solve(name, q, 2, init=torch.from_numpy(S), **hyper)
+        np.testing.assert_array_equal(ours.numpy(), solve.solve(name, p, 2, init=S, **hyper))
+
+
+def test_lazily_conjugated_tensors():
+    # torch only notes a conjugation or a sign; numpy refuses such a tensor.
+    torch = pytest.importorskip("torch")
+    p = make(STFT(64, 16), 643)
+    V, x, S = map(torch.from_numpy, (p.magnitudes, p.mixture, initial("given", p)))
+    close(
+        solve.solve("misi", Problem(V, x, stft=p.stft), 2, init=torch.conj(S)),
+        torch.from_numpy(solve.solve("misi", p, 2, init=initial("given", p).conj())),
+        1e-10,
+    )
+    lazy = torch.conj(p.stft(x))
+    q = Problem(V, lazy, stft=p.stft, length=643)
+    r = Problem(V, lazy.resolve_conj(), stft=p.stft, length=643)
+    assert torch.equal(solve.solve("misi", q, 2), solve.solve("misi", r, 2))
+
+
+@pytest.mark.parametrize("argument", ["magnitudes", "mixture", "init", "sigma"])
+def test_gradients_take_the_array_path(argument):
+    torch = pytest.importorskip("torch")
+    p = make(STFT(16, 4), 100)
+    values = {
+        "magnitudes": torch.from_numpy(p.magnitudes),
+        "mixture": torch.from_numpy(p.mixture),
+        "init": torch.from_numpy(initial("given", p)),
+        "sigma": torch.tensor(0.5, dtype=torch.float64),
+    }
+    values[argument].requires_grad_()
+    q = Problem(values["magnitudes"], values["mixture"], stft=p.stft)
+    kwargs = {"init": values["init"], "sigma": values["sigma"]}
+    assert fused("mix-incons", q, **kwargs) is None
+    y = solve.solve("mix-incons", q, 2, **kwargs)
+    y.square().sum().backward()
+    assert torch.any(values[argument].grad != 0)
+    expected = arrays("mix-incons", p, 2, init=initial("given", p), sigma=0.5)
+    close(y.detach().numpy(), expected, 1e-10)
+
+
+# -- reproducibility, threads, processes --------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", SOME)
+def test_runs_are_identical(setting):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643, dtype="float32")
+    first, second = (solve.solve(name, p, 5, **hyper) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.fixture
+def two_threads():
+    """Allow numba two threads, and put its number back."""
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("numba has one thread on this machine")
+    before = numba.get_num_threads()
+    numba.set_num_threads(2)
+    yield
+    numba.set_num_threads(before)
+
+
+def test_threads_change_nothing_but_rounding(two_threads):
+    # Long enough for the rule of the solver, even one iteration at a time.
+    p = make(STFT(256, 64), 600_000)
+    assert p.magnitudes.size > solver._WORTH_THREADS
+    results = {}
+    for count in (1, 2):
+        numba.set_num_threads(count)
+        results[count] = solve.solve("misi", p, 2)
+        np.testing.assert_array_equal(solve.solve("misi", p, 2), results[count])
+    close(results[2], results[1], 1e-10)
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(16, 4), (16, 1), (64, 1), (64, 32), (400, 160)])
+@pytest.mark.parametrize("setting", [*SOME, "misi-momentum"])
+def test_threads_on_short_signals(setting, n_fft, hop, threaded, two_threads):
+    name, hyper = SETTINGS[setting]
+    for frames in (1, 31, 32, 33, 100, 401):
+        check(name, make(STFT(n_fft, hop), frames * hop, seed=frames), 3, **hyper)
+
+
+def test_python_threads_at_once(threaded):
+    # Different lengths: each must keep its own buffers.
+    problems = [make(STFT(64, 16), 4000 + 400 * k, seed=k) for k in range(4)]
+    alone = [solve.solve("misi", p, 5) for p in problems]
+    together = [None] * len(problems)
+
+    def work(k):
+        for _ in range(5):
+            together[k] = solve.solve("misi", problems[k], 5)
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(len(problems))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for ours, expected in zip(together, alone, strict=True):
+        # A new thread may have another number of numba's threads, hence rounding.
+        close(ours, expected, 1e-9)
+
+
+FORK = """
+import os, sys
+import numpy as np
+from phaserec import STFT, Problem, solve
+from phaserec.kernels import solver
+solver._WORTH_THREADS = 0  # threads, also on a short signal
+stft = STFT(64, 16)
+sources = np.random.default_rng(0).standard_normal((2, 4000))
+p = Problem(abs(stft(sources)), sources.sum(0), stft=stft)
+before = solve.solve("misi", p, 3)
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(solve.solve("misi", p, 3), before) else 3)
+_, status = os.waitpid(child, 0)
+assert np.array_equal(solve.solve("misi", p, 3), before)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_computes_the_same():
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+# -- references of their own --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "length"), [(256, 64, 5000), (400, 100, 3333)])
+@pytest.mark.parametrize("mixing", [False, True])
+def test_literal_griffin_lim_and_misi(n_fft, hop, length, mixing):
+    librosa = pytest.importorskip("librosa")
+
+    def forward(y):
+        return librosa.stft(y, n_fft=n_fft, hop_length=hop, pad_mode="constant")
+
+    def back(S):
+        return librosa.istft(S, n_fft=n_fft, hop_length=hop, length=length)
+
+    p = make(STFT(n_fft, hop), length)
+    V, x = p.magnitudes, p.mixture
+    S = V * np.exp(1j * np.angle(forward(x)))
+    if mixing:  # Gunawan & Sen: transform, replace magnitudes, back, share the error
+        y = back(S)
+        for _ in range(3):
+            y = back(V * np.exp(1j * np.angle(forward(y))))
+            y = y + (x - y.sum(0)) / len(V)
+    else:  # Griffin & Lim: back, transform, replace magnitudes
+        for _ in range(3):
+            y = back(S)
+            S = V * np.exp(1j * np.angle(forward(y)))
+    ours = solve.solve("misi" if mixing else "griffin-lim", p, 3)
+    close(ours, y, 1e-9)
+
+
+def test_a_step_of_ones_own_runs_on_the_kernel(registry):
+    @algorithm
+    def leaky_search(S, p, rho=0.3, tilt=2.0):
+        w = p.mixing_weights
+        C = p.mix(p.cons(S))
+        M = p.mag((1 + rho) * C - rho * S)
+        return (M + tilt * w * C - abs(S) * M / (1 + abs(S) + p.magnitudes)) / (1 + tilt * w)
+
+    assert "leaky-search" in ALGORITHMS
+    p = make(STFT(64, 16), 643, 3)
+    check("leaky-search", p)
+    check("leaky-search", p, rho=0.1, tilt=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mixture", "random", "zero", "given"])
+def test_more_steps_of_ones_own(kind, registry):
+    @algorithm(memory=1)
+    def heavy_ball(state, p, alpha=0.5):
+        S, previous = state
+        T = p.mix(p.mag(p.cons(S)))
+        previous = T if previous is None else previous
+        return T + alpha * (T - previous), T
+
+    @algorithm(memory=1)
+    def old_state(state, p, alpha=0.5):
+        S, previous = state
+        previous = S if previous is None else previous
+        return p.mix(p.mag(p.cons(S)) + alpha * (S - previous)), S
+
+    @algorithm
+    def relaxed(S, p, rho=0.5):
+        return p.mix((1 - rho) * S + rho * p.mag(p.cons(S)))
+
+    @algorithm
+    def softly_mixed(S, p):
+        return p.cons(p.mix(p.mag(S), p.mixing_weights))
+
+    @algorithm
+    def nothing(S, p):
+        return S
+
+    p = make(STFT(64, 16), 643, 3)
+    for name in ("heavy-ball", "old-state", "relaxed", "softly-mixed", "nothing"):
+        for n_iter in (1, 3):
+            ours = solve.solve(name, p, n_iter, init=initial(kind, p), rng=1)
+            close(ours, arrays(name, p, n_iter, init=initial(kind, p), rng=1), 1e-10)
+
+
+def test_a_step_that_branches_on_a_hyper_parameter(registry):
+    # Every comparison of a hyper-parameter has to keep the branch that its value takes.
+    @algorithm
+    def branching(S, p, rho=0.0):
+        return p.cons(p.mag(S)) if rho == 0 else p.mag(p.cons(S))
+
+    @algorithm
+    def otherwise(S, p, rho=1.0):
+        return p.cons(p.mag(S)) if rho != 1 else p.mag(p.cons(S))
+
+    p = make(STFT(64, 16), 643)
+    for name in ("branching", "otherwise"):
+        for rho in (0.0, 1.0):
+            close(solve.solve(name, p, 2, rho=rho), arrays(name, p, 2, rho=rho), 1e-10)
+
+
+# -- progress -----------------------------------------------------------------------------------
+
+
+def fractions(*args, **kwargs):
+    """What the generator yields, and what it returns."""
+    steps, seen = solve.solution(*args, **kwargs), []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as stop:
+            return seen, stop.value
+
+
+@pytest.mark.parametrize("n_iter", [1, 2, 7])
+@pytest.mark.parametrize("batch", [(), (2, 2)])
+@pytest.mark.parametrize("setting", [*SOME, "misi-momentum", "fast-griffin-lim"])
+def test_fractions_grow_to_one(setting, batch, n_iter, threaded):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 643, batch=batch)
+    seen, y = fractions(name, p, n_iter, **hyper)
+    # The start of an item may be reported, though it iterates nothing: only then nothing grows.
+    assert seen[0] >= 0 and seen[-1] == 1
+    assert np.all(np.diff(seen) >= 0)
+    assert len({round(f, 9) for f in seen if f > 0}) == n_iter * int(np.prod(batch))
+    close(y, arrays(name, p, n_iter, **hyper), 1e-9)
+
+
+def test_fractions_of_the_array_path():
+    seen, y = fractions("raar", make(STFT(16, 4), 100), 4)
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+    assert y.shape == (2, 100)

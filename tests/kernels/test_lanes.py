@@ -1,0 +1,224 @@
+"""Vectors of one cache line behave as numpy arrays of their length do."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from phaserec.kernels.lanes import (
+    lane_width,
+    load,
+    maximum,
+    minimum,
+    rsqrt,
+    select,
+    smallest_normal,
+    split_pairs,
+    spread,
+    sqrt,
+    store,
+    transpose,
+    transpose_pairs,
+)
+
+DTYPES = ["float32", "float64"]
+
+
+@njit(error_model="numpy")
+def arithmetic(a, b, s, out, width):
+    """Every operation on lanes a and b and the scalar s, one lane of results after another."""
+    x, y = load(a, 0), load(b, 0)
+    store(out, 0 * width, x + y)
+    store(out, 1 * width, x - y)
+    store(out, 2 * width, x * y)
+    store(out, 3 * width, x / y)
+    store(out, 4 * width, x + s)
+    store(out, 5 * width, s - x)
+    store(out, 6 * width, s * x)
+    store(out, 7 * width, x / s)
+    store(out, 8 * width, s / x)
+    store(out, 9 * width, -x)
+    store(out, 10 * width, abs(x))
+    store(out, 11 * width, sqrt(abs(x)))
+    store(out, 12 * width, 2 * x)
+    store(out, 13 * width, 1 / y)
+    store(out, 14 * width, maximum(x, y))
+    store(out, 15 * width, minimum(x, 0.5))
+    store(out, 16 * width, spread(out, s))
+    store(out, 17 * width, spread(out, 3))
+    store(out, 18 * width, smallest_normal(x))
+
+
+@njit(error_model="numpy")
+def comparisons(a, b, s, out, width):
+    x, y = load(a, 0), load(b, 0)
+    store(out, 0 * width, select(x < y, x, y))
+    store(out, 1 * width, select(x <= y, 1.0, x))
+    store(out, 2 * width, select(x > y, x, 2.0))
+    store(out, 3 * width, select(x >= y, x, y))
+    store(out, 4 * width, select(x == y, x, -1.0))
+    store(out, 5 * width, select(x >= s, x, y))
+    store(out, 6 * width, select(s < x, x, y))
+
+
+@njit(error_model="numpy")
+def inverse_roots(a, out, count, width):
+    for i in range(count):
+        store(out, i * width, rsqrt(load(a, i * width)))
+
+
+@njit(error_model="numpy")
+def moved(a, source, out, target):
+    store(out, target, load(a, source))
+
+
+@njit(error_model="numpy")
+def formula(a, b, s, out):
+    x, y = load(a, 0), load(b, 0)
+    store(out, 0, (x + s * y) / (1 + s))
+
+
+@njit(error_model="numpy")
+def tiles(a, start, stride, out, width, pairs, plane):
+    transpose(a, start, stride, out, 0, 1)
+    transpose(a, start, stride, out, 3 * width - 1, -2)
+    transpose_pairs(a, start, stride, pairs, 1, 1, plane)
+    split_pairs(a, start, pairs, 0, plane)
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request):
+    return np.dtype(request.param)
+
+
+def values(dtype, count=2, seed=0):
+    """Lanes of values between −2 and 2, some of them equal, none small."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0.5, 2, (count, lane_width(dtype))) * rng.choice([-1, 1], lane_width(dtype))
+    x[-1, ::3] = x[0, ::3]
+    return x.astype(dtype)
+
+
+def test_a_lane_is_a_cache_line(dtype):
+    assert lane_width(dtype) * dtype.itemsize == 64
+
+
+def test_arithmetic(dtype):
+    x, y = values(dtype)
+    s, width = dtype.type(0.75), lane_width(dtype)
+    out = np.zeros((19, width), dtype)
+    arithmetic(x, y, s, out.ravel(), width)
+    one = np.ones_like(x)
+    tiny = np.finfo(dtype).smallest_normal
+    expected = [x + y, x - y, x * y, x / y, x + s, s - x, s * x, x / s, s / x, -x, abs(x)]
+    expected += [np.sqrt(abs(x)), 2 * x, 1 / y, np.maximum(x, y), np.minimum(x, dtype.type(0.5))]
+    expected += [s * one, 3 * one, tiny * one]
+    # Single operations are rounded as IEEE 754 says, in numpy and here.
+    np.testing.assert_array_equal(out, np.stack(expected))
+
+
+def test_a_scalar_of_another_type_takes_the_type_of_the_lane():
+    x, y = values(np.dtype("float32"))
+    out = np.zeros(16, "float32")
+    formula(x, y, 0.3, out)  # a Python number, double in numba
+    s = np.float32(0.3)
+    # Products and sums may be one operation here, with one rounding less.
+    np.testing.assert_allclose(out, (x + s * y) / (1 + s), rtol=1e-6, atol=1e-6)
+
+
+def test_comparisons(dtype):
+    x, y = values(dtype)
+    s, width = x[1], lane_width(dtype)
+    out = np.zeros((7, width), dtype)
+    comparisons(x, y, s, out.ravel(), width)
+    expected = [
+        np.where(x < y, x, y),
+        np.where(x <= y, 1, x),
+        np.where(x > y, x, 2),
+        np.where(x >= y, x, y),
+        np.where(x == y, x, -1),
+        np.where(x >= s, x, y),
+        np.where(s < x, x, y),
+    ]
+    np.testing.assert_array_equal(out, np.stack(expected))
+    assert 0 < np.count_nonzero(x == y) < width
+
+
+def test_nothing_compares_with_nan(dtype):
+    x, y = values(dtype)
+    x[::2] = np.nan
+    width = lane_width(dtype)
+    out = np.zeros((7, width), dtype)
+    comparisons(x, y, dtype.type(0), out.ravel(), width)
+    np.testing.assert_array_equal(out[0, ::2], y[::2])
+    np.testing.assert_array_equal(out[2, ::2], 2)
+    np.testing.assert_array_equal(out[4, ::2], -1)
+
+
+def test_special_values(dtype):
+    width = lane_width(dtype)
+    x, y = np.zeros((2, width), dtype)
+    x[:4], y[:4] = [1, -1, 0, np.inf], [0, 0, 0, np.inf]
+    out = np.zeros((19, width), dtype)
+    arithmetic(x, y, dtype.type(1), out.ravel(), width)
+    np.testing.assert_array_equal(out[3, :4], [np.inf, -np.inf, np.nan, np.nan])
+    np.testing.assert_array_equal(out[1, 3], np.nan)
+    assert np.signbit(out[9, 2])  # −0
+
+
+def test_rsqrt(dtype):
+    # The whole range of normal numbers, and both neighbours of the powers of four, densely.
+    info = np.finfo(dtype)
+    width = lane_width(dtype)
+    x = np.concatenate(
+        [
+            np.geomspace(info.smallest_normal, info.max / 2, 64 * width - 1),
+            [info.max],
+            np.linspace(1, 4, 64 * width),
+        ]
+    ).astype(dtype)
+    x = np.clip(x, info.smallest_normal, info.max)
+    out = np.zeros_like(x)
+    inverse_roots(x, out, x.size // width, width)
+    exact = 1 / np.sqrt(x.astype(np.longdouble))
+    ulp = np.spacing(exact.astype(dtype)).astype(np.longdouble)
+    assert np.max(np.abs(out - exact) / ulp) <= 2
+
+
+def test_rsqrt_of_nothing_is_finite(dtype):
+    width = lane_width(dtype)
+    x = np.zeros(width, dtype)
+    x[1::2] = np.finfo(dtype).smallest_subnormal
+    out = np.zeros(width, dtype)
+    inverse_roots(x, out, 1, width)
+    assert np.all(np.isfinite(out)) and np.all(out > 0)
+
+
+def test_loads_and_stores_at_any_offset(dtype):
+    width = lane_width(dtype)
+    a = np.random.default_rng(0).standard_normal(4 * width).astype(dtype)
+    for source in range(2 * width + 1):
+        for target in (0, 1, 3, width - 1, width + 1, 3 * width):
+            out = np.full(4 * width, -7, dtype)
+            moved(a, source, out, target)
+            expected = np.full(4 * width, -7, dtype)
+            expected[target : target + width] = a[source : source + width]
+            np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize(("start", "gap"), [(0, 0), (1, 0), (3, 5)])
+def test_tiles(dtype, start, gap):
+    width = lane_width(dtype)
+    stride = 2 * width + gap
+    a = np.random.default_rng(0).standard_normal(start + width * stride).astype(dtype)
+    out, plane = np.zeros((3 * width, width), dtype), 2 * width
+    pairs = np.zeros((2 * plane, width), dtype)
+    tiles(a, start, stride, out.ravel(), width, pairs.ravel(), plane)
+    rows = np.stack([a[start + i * stride :][: 2 * width] for i in range(width)])
+    square = rows[:, :width].T
+    # Backwards in every other row, over what was there.
+    expected = np.concatenate([square, np.zeros((2 * width, width), dtype)])
+    expected[3 * width - 1 : width : -2] = square
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(pairs[1 : width + 1], rows[:, ::2].T)
+    np.testing.assert_array_equal(pairs[plane + 1 : plane + width + 1], rows[:, 1::2].T)
+    np.testing.assert_array_equal(pairs[[0, plane]], [rows[0, ::2], rows[0, 1::2]])
