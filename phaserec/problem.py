@@ -198,11 +198,7 @@ class Problem:
         """
         if self.weights is not None:
             return self.weights
-        xp, V = namespace(self.magnitudes), self.magnitudes
-        total = xp.sum(V, axis=-3, keepdims=True)
-        silent = total < xp.finfo(V.dtype).smallest_normal
-        share = V / xp.where(silent, xp.ones_like(total), total)
-        return xp.where(silent, xp.full_like(V, 1 / V.shape[-3]), share)
+        return shares(self.magnitudes)
 
     def mag(self, S: Array) -> Array:
         """P_mag: give S the target magnitudes, ``(..., J, F, T)``."""
@@ -267,6 +263,26 @@ class Problem:
     def waveforms(self, S: Array) -> Array:
         """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``."""
         return self.stft.inverse(S, length=self.length, lengths=self.lengths)
+
+
+def shares(V: Array) -> Array:
+    """Shares ``V_j / Σ_k V_k`` of the sources in the magnitudes of a bin.
+
+    Parameters
+    ----------
+    V : array, shape (..., J, F, T)
+        Magnitudes.
+
+    Returns
+    -------
+    array, shape (..., J, F, T)
+        Shares, which sum to 1; ``1/J`` where all magnitudes are zero.
+    """
+    xp = namespace(V)
+    total = xp.sum(V, axis=-3, keepdims=True)
+    silent = total < xp.finfo(V.dtype).smallest_normal
+    share = V / xp.where(silent, xp.ones_like(total), total)
+    return xp.where(silent, xp.full_like(V, 1 / V.shape[-3]), share)
 
 
 def random_phases(rng: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:

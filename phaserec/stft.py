@@ -247,7 +247,7 @@ class STFT:
         if lengths is not None:
             S = S * self.valid_frames(lengths, S)
         frames = fft_module(S).irfft(namespace(S).moveaxis(S, -2, -1), n=self.n_fft)
-        x = self._overlap_add(frames * like(self.window_values, S), length)
+        x = self.overlap_add(frames * like(self.window_values, S), length)
         if lengths is None:
             return x * like(self._normalisation(length), S)
         items = np.asarray(lengths)
@@ -294,8 +294,21 @@ class STFT:
         frames = xp.concat(parts, axis=-1)[..., : self.n_fft] * like(self.window_values, x)
         return xp.moveaxis(fft_module(x).rfft(frames), -1, -2)
 
-    def _overlap_add(self, frames: Array, length: int) -> Array:
-        """Sum frames ``(..., T, n_fft)`` into waveforms ``(..., length)``."""
+    def overlap_add(self, frames: Array, length: int) -> Array:
+        """Sum frames into waveforms, without normalisation.
+
+        Parameters
+        ----------
+        frames : array, shape (..., T, n_fft)
+            Real frames.
+        length : int
+            Number of samples.
+
+        Returns
+        -------
+        array, shape (..., length)
+            Sums.
+        """
         xp = namespace(frames)
         hop, overlaps = self.hop_length, -(-self.n_fft // self.hop_length)
         *lead, n_frames, _ = frames.shape
@@ -338,7 +351,7 @@ class STFT:
 def _normalisation(stft: STFT, length: int) -> np.ndarray:
     """One over the sum of squared windows at each sample ``(length,)``; 0 where unseen."""
     squares = np.broadcast_to(stft.window_values**2, (stft.n_frames(length), stft.n_fft))
-    total = stft._overlap_add(squares, length)
+    total = stft.overlap_add(squares, length)
     seen = total > _DEFICIENT * (stft.window_values**2).max()
     norm = np.where(seen, 1 / np.where(seen, total, 1), 0)
     norm.flags.writeable = False

@@ -1,1 +1,47 @@
-"""Inversion algorithms of :mod:`phaserec` unfolded into trainable network layers."""
+"""Inversion algorithms of :mod:`phaserec` unfolded into trainable network layers.
+
+The names below load torch only when they are asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unfolded.layers import UnfoldedInversion
+    from unfolded.losses import PIT, combine, get_loss
+    from unfolded.magnitude import ExternalMagnitudes, GRUMasks, OpenUnmix, oracle_magnitudes
+    from unfolded.model import UnfoldedSeparator
+
+_HOME = {
+    "PIT": "unfolded.losses",
+    "ExternalMagnitudes": "unfolded.magnitude",
+    "GRUMasks": "unfolded.magnitude",
+    "OpenUnmix": "unfolded.magnitude",
+    "UnfoldedInversion": "unfolded.layers",
+    "UnfoldedSeparator": "unfolded.model",
+    "combine": "unfolded.losses",
+    "get_loss": "unfolded.losses",
+    "oracle_magnitudes": "unfolded.magnitude",
+}
+
+__all__ = [
+    "PIT",
+    "ExternalMagnitudes",
+    "GRUMasks",
+    "OpenUnmix",
+    "UnfoldedInversion",
+    "UnfoldedSeparator",
+    "combine",
+    "get_loss",
+    "oracle_magnitudes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

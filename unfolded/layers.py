@@ -1,0 +1,520 @@
+"""Inversion algorithms unfolded into layers with trainable parameters.
+
+A layer is one iteration: the step function of :mod:`phaserec`, unchanged, on a stand-in for the
+problem whose mixing weights, magnitudes and transform may be trained.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from phaserec import STFT, Problem, projectors
+from phaserec._xp import as_int
+from phaserec.algorithms import ALGORITHMS, Algorithm, Hyper, Range, momentum, resolve
+from phaserec.algorithms.combinators import estimate
+from phaserec.iteration import MOMENTUM, prepare
+from phaserec.problem import shares
+from unfolded.windows import LearnedSTFT
+
+
+class LayerProblem:
+    """What one layer shows its step function in place of the :class:`phaserec.Problem`.
+
+    Everything that is not trained comes from the problem itself.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+    stft : STFT or LearnedSTFT
+        Transform of the consistency projector.
+    X : Tensor, shape (..., F, T), or None
+        Spectrogram of the mixture in that transform.
+    logits : Tensor, shape (J, 1, 1)
+        Added to the logarithm of the mixing weights before they are normalised; 0 keeps them.
+    magnitudes : Tensor, shape (..., J, F, T), optional
+        Target magnitudes in place of those of the problem.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        stft: Any,
+        X: Tensor | None,
+        logits: Tensor,
+        magnitudes: Tensor | None = None,
+    ) -> None:
+        self._problem = problem
+        self._X = X
+        self._logits = logits
+        self.stft = stft
+        self.magnitudes = problem.magnitudes if magnitudes is None else magnitudes
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # copying and pickling ask before _problem exists
+        return getattr(self._problem, name)
+
+    @property
+    def X(self) -> Tensor:
+        """Complex spectrogram of the mixture, ``(..., F, T)``."""
+        self._problem.require_mixture()
+        assert self._X is not None
+        return self._X
+
+    @property
+    def mixing_weights(self) -> Tensor:
+        """Λ of the soft mixing term with the layer's correction, ``(..., J, F, T)``."""
+        refined = self.magnitudes is not self._problem.magnitudes
+        return self._corrected(shares(self.magnitudes) if refined else self._problem.mixing_weights)
+
+    def _corrected(self, own: Tensor) -> Tensor:
+        """Softmax over the sources of the logarithm of the weights plus the logits."""
+        # The logarithm is left out: it has no gradient where a weight is 0.
+        raised = own * (self._logits - self._logits.max()).exp()
+        total = raised.sum(-3, keepdim=True)
+        return raised / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+    def mag(self, S: Tensor) -> Tensor:
+        """P_mag with the layer's magnitudes, ``(..., J, F, T)``."""
+        return projectors.magnitude(S, self.magnitudes)
+
+    def cons(self, S: Tensor) -> Tensor:
+        """P_cons with the layer's transform, ``(..., J, F, T)``."""
+        return projectors.consistency(S, self.stft, self._problem.length, self._problem.lengths)
+
+    def waveforms(self, S: Tensor) -> Tensor:
+        """Waveforms ``(..., J, time)`` by the layer's transform."""
+        p = self._problem
+        return self.stft.inverse(S, length=p.length, lengths=p.lengths)
+
+    def mix(self, S: Tensor, weights: Any = None) -> Tensor:
+        """P_mix: with the weights given, else with the corrected ``1/J``, ``(..., J, F, T)``."""
+        if weights is None:
+            weights = self._corrected(torch.full_like(self._logits, 1 / S.shape[-3]))
+        return projectors.mixing(S, self.X, weights)
+
+
+class MagnitudeRefinement(nn.Module):
+    """Bounded multiplicative correction of magnitudes, ``V · exp(b tanh(net))``, at first 1.
+
+    The network is two convolutions over frequency and time, shared by all sources. It sees the
+    target magnitudes, those of the current estimate and those of the mixture, relative to the
+    mean of the mixture in each frame, so that it does not depend on the level.
+
+    Parameters
+    ----------
+    hidden : int, default 8
+        Channels between the convolutions.
+    bound : float, default log 2
+        Largest logarithm b of a correction.
+    dtype : torch.dtype, optional
+        Floating-point type of the parameters.
+    """
+
+    def __init__(
+        self, hidden: int = 8, bound: float = math.log(2), *, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.bound = bound
+        self.conv1 = nn.Conv2d(3, hidden, 3, padding=1, dtype=dtype)
+        self.conv2 = nn.Conv2d(hidden, 1, 3, padding=1, dtype=dtype)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+
+    def forward(self, V: Tensor, S: Tensor, total: Tensor) -> Tensor:
+        """Correct magnitudes.
+
+        Parameters
+        ----------
+        V : Tensor, shape (..., J, F, T)
+            Target magnitudes.
+        S : Tensor, shape (..., J, F, T)
+            Current estimate, complex.
+        total : Tensor, shape (..., F, T)
+            Magnitudes of the mixture.
+
+        Returns
+        -------
+        Tensor, shape (..., J, F, T)
+            Corrected magnitudes, between ``V exp(−b)`` and ``V exp(b)``.
+        """
+        total = total.unsqueeze(-3)
+        level = total.mean(-2, keepdim=True) + 1e-8
+        parts = [torch.log1p(part / level).expand(V.shape) for part in (V, S.abs(), total)]
+        features = torch.stack(parts, -3).reshape(-1, 3, *V.shape[-2:])
+        weight = self.conv1.weight
+        hidden = nn.functional.gelu(self.conv1(features.to(weight.dtype)))
+        correction = self.bound * self.conv2(hidden).tanh().reshape(V.shape)
+        return V * correction.to(V.dtype).exp()
+
+
+class _Value(nn.Module):
+    """A number that is trained inside its range, starting at exactly the value given.
+
+    With a lower bound it is ``low + scale · |raw|``; the scale is the distance of the start from
+    the bound (1 for a start on it), so a step of an optimiser is relative to the start. The slope
+    at ``raw = 0`` is taken as 1, hence a start at the bound is trained like any other.
+    """
+
+    def __init__(self, start: float, allowed: Range, shape: tuple[int, ...], dtype: Any) -> None:
+        super().__init__()
+        self.low, self.high = allowed.low, allowed.high
+        bounded = self.low > -math.inf
+        distance = start - self.low if bounded else start
+        scale = distance if bounded and distance > 0 else 1.0
+        self.scale: Tensor
+        self.register_buffer("scale", torch.tensor(scale, dtype=dtype))
+        self.raw = nn.Parameter(torch.full(shape, distance / scale, dtype=dtype))
+
+    def forward(self) -> Tensor:
+        value: Tensor = self.raw
+        if self.low > -math.inf:
+            value = self.low + self.scale * torch.where(value >= 0, value, -value)
+        return value.clamp(max=self.high) if self.high < math.inf else value
+
+
+class _Layer(nn.Module):
+    """One iteration with its parameters."""
+
+    def __init__(
+        self,
+        entry: Algorithm,
+        known: tuple[Hyper, ...],
+        hyper: dict[str, Any],
+        shapes: dict[str, tuple[int, ...]],
+        n_sources: int,
+        refine: bool,
+        dtype: Any,
+    ) -> None:
+        super().__init__()
+        self.entry = entry
+        self.accelerated = MOMENTUM in known
+        trained = {h.name: h for h in known if _is_trained(h, hyper[h.name])}
+        self.constants = {name: value for name, value in hyper.items() if name not in trained}
+        self.hyper = nn.ModuleDict()
+        for name, h in trained.items():
+            assert h.range is not None
+            value = _Value(float(hyper[name]), h.range, shapes.get(name, ()), dtype)
+            self.hyper[f"{name}_"] = value  # some names are attributes of ModuleDict
+        self.logits = nn.Parameter(torch.zeros(n_sources, 1, 1, dtype=dtype))
+        self.refinement = MagnitudeRefinement(dtype=dtype) if refine else None
+
+    def values(self) -> dict[str, Any]:
+        """Hyper-parameters of the step by name: tensors, and constants."""
+        return {name[:-1]: value() for name, value in self.hyper.items()} | self.constants
+
+    def forward(self, state: Any, problem: Problem, stft: Any, X: Tensor | None) -> Any:
+        V = problem.magnitudes
+        refined = None
+        if self.refinement is not None:
+            total = V.sum(-3) if X is None else X.abs()
+            refined = self.refinement(V, estimate(state), total)
+        stand_in = LayerProblem(problem, stft, X, self.logits.to(V), refined)
+        hyper = {k: v.to(V) if isinstance(v, Tensor) else v for k, v in self.values().items()}
+        step = momentum(self.entry, hyper.pop("momentum")) if self.accelerated else self.entry.step
+        return step(state, stand_in, **hyper)
+
+
+class UnfoldedInversion(nn.Module):
+    """An inversion algorithm as a network of K layers with trainable parameters.
+
+    Untrained it equals :func:`phaserec.invert` with ``n_iter=n_layers``, for any algorithm. Each
+    layer has its own hyper-parameters and mixing weights (unfolding: Gregor & LeCun, ICML 2010;
+    of MISI: Wang et al., Interspeech 2018).
+
+    Parameters
+    ----------
+    algorithm : str or callable
+        Name or step function of the algorithm.
+    n_layers : int
+        Number of layers K.
+    stft : STFT
+        Transform of the spectrograms.
+    n_sources : int
+        Number of sources J.
+    tied : bool, default False
+        Share the parameters between all layers.
+    sigma_per_frequency : bool, default False
+        Train one σ a frequency, ``(F, 1)``, in place of one number.
+    train_hyper : bool, default True
+        Train the real hyper-parameters of the algorithm, within their ranges; whole numbers and
+        words are constants.
+    train_weights : bool, default True
+        Train one logit a source, ``(J, 1, 1)``, that is added to the logarithm of the algorithm's
+        own mixing weights before a softmax over sources.
+    momentum : float, optional
+        Accelerate the algorithm with momentum, trained from this value; for an algorithm with
+        a momentum of its own, its start. The first layer's does not matter: a first iteration is
+        a plain one.
+    refine : bool, default False
+        Let a small network correct the target magnitudes of each layer by at most a factor of
+        two, see :class:`MagnitudeRefinement`.
+    learn_windows : bool, default False
+        Train the windows of the transform, see :class:`~unfolded.windows.LearnedSTFT`.
+    checkpoint : bool, default False
+        Keep only the state between layers and compute the rest again in the backward pass.
+    dtype : torch.dtype, optional
+        Floating-point type of the parameters; default that of torch. The computation has the
+        precision of the magnitudes.
+    **hyper
+        Hyper-parameters of the algorithm to start from; default its own.
+
+    Raises
+    ------
+    ValueError
+        For an unknown algorithm or hyper-parameter, a value out of range, or
+        ``sigma_per_frequency`` with an algorithm that has no σ.
+
+    Notes
+    -----
+    Parameters that cannot change the output, such as the mixing weights of an algorithm that does
+    not mix, do not require gradients. This is found by one run on noise, so it also holds for
+    branches on a value: ``bregmisi`` with ``side="left"`` at exactly ``beta=1`` (or 0 in its
+    objective) uses the limit, which does not depend on β.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from phaserec import STFT
+    >>> from unfolded import UnfoldedInversion
+    >>> stft = STFT(256)
+    >>> sources = torch.randn(2, 2000)
+    >>> net = UnfoldedInversion("mag-incons-hard-mix", 3, stft=stft, n_sources=2, sigma=0.5)
+    >>> net(stft(sources).abs(), sources.sum(0)).shape
+    torch.Size([2, 2000])
+    """
+
+    def __init__(
+        self,
+        algorithm: Any,
+        n_layers: int,
+        *,
+        stft: STFT,
+        n_sources: int,
+        tied: bool = False,
+        sigma_per_frequency: bool = False,
+        train_hyper: bool = True,
+        train_weights: bool = True,
+        momentum: float | None = None,
+        refine: bool = False,
+        learn_windows: bool = False,
+        checkpoint: bool = False,
+        dtype: torch.dtype | None = None,
+        **hyper: Any,
+    ) -> None:
+        super().__init__()
+        self.n_layers = as_int("n_layers", n_layers, 1)
+        self.n_sources = as_int("n_sources", n_sources, 1)
+        self.stft = stft
+        self.checkpoint = checkpoint
+        start = hyper | ({} if momentum is None else {"momentum": momentum})
+        prepare(algorithm, start)  # checks it
+        self.entry = resolve(algorithm)
+        self._registered = ALGORITHMS.get(self.entry.name) == self.entry
+        known = self.entry.hyper
+        self._accelerated = momentum is not None and all(h.name != "momentum" for h in known)
+        known = (*known, MOMENTUM) if self._accelerated else known
+        values = {h.name: h.default for h in known} | start
+        if sigma_per_frequency and "sigma" not in values:
+            raise ValueError(
+                f"sigma_per_frequency=True needs an algorithm with a hyper-parameter sigma; "
+                f"{self.entry.name} has {', '.join(values) or 'none'}"
+            )
+        self._config = {
+            "algorithm": self.entry.name,
+            "n_layers": self.n_layers,
+            "n_sources": self.n_sources,
+            "tied": tied,
+            "sigma_per_frequency": sigma_per_frequency,
+            "train_hyper": train_hyper,
+            "train_weights": train_weights,
+            "momentum": momentum,
+            "refine": refine,
+            "learn_windows": learn_windows,
+            "checkpoint": checkpoint,
+            **hyper,
+        }
+        shapes: dict[str, tuple[int, ...]] = {}
+        if sigma_per_frequency:
+            shapes["sigma"] = (stft.n_bins, 1)
+        self.layers = nn.ModuleList(
+            _Layer(self.entry, known, values, shapes, self.n_sources, refine, dtype)
+            for _ in range(1 if tied else self.n_layers)
+        )
+        self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None
+        for layer in self.layers:
+            layer.hyper.requires_grad_(train_hyper)
+            layer.logits.requires_grad_(train_weights)
+        self._freeze_unreached()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Arguments that rebuild the network with ``UnfoldedInversion(**config, stft=stft)``.
+
+        Raises
+        ------
+        ValueError
+            If the algorithm is not registered, so that a name cannot stand for it.
+        """
+        if not self._registered:
+            raise ValueError(
+                f"algorithm {self.entry.name!r} is not registered and cannot be saved; register "
+                "its step function with phaserec.algorithm"
+            )
+        return dict(self._config)
+
+    def extra_repr(self) -> str:
+        """Algorithm and size, for printing."""
+        return f"{self.entry.name!r}, n_layers={self.n_layers}, n_sources={self.n_sources}"
+
+    def forward(
+        self,
+        magnitudes: Tensor,
+        mixture: Tensor | None = None,
+        init: Any = None,
+        *,
+        length: int | None = None,
+        lengths: Any = None,
+        rng: Any = None,
+    ) -> Tensor:
+        """Waveforms of magnitudes.
+
+        Parameters
+        ----------
+        magnitudes : Tensor, shape (..., J, F, T)
+            Target magnitudes, float32 or float64.
+        mixture : Tensor, shape (..., time) or (..., F, T), optional
+            Waveform (or complex spectrogram) of the mixture, for algorithms that mix.
+        init : {"mixture", "random", "zero"} or complex Tensor, optional
+            Initial phase, see :meth:`phaserec.Problem.start`.
+        length : int, optional
+            Samples of the result, needed only without a mixture waveform.
+        lengths : array_like of int, optional
+            Valid samples of each item of a ragged batch.
+        rng : int or numpy Generator, optional
+            Source of random phases.
+
+        Returns
+        -------
+        Tensor, shape (..., J, time)
+            Waveforms.
+
+        Raises
+        ------
+        ValueError
+            If the arguments disagree with one another or with ``n_sources``.
+        """
+        problem = self._problem(magnitudes, mixture, length, lengths)
+        *_, S = self._iterates(problem, init, rng)
+        return self._transform.inverse(S, length=problem.length, lengths=problem.lengths)
+
+    def spectrogram(
+        self,
+        magnitudes: Tensor,
+        mixture: Tensor | None = None,
+        init: Any = None,
+        *,
+        length: int | None = None,
+        lengths: Any = None,
+        rng: Any = None,
+    ) -> Tensor:
+        """Spectrograms after the last layer, before they become waveforms.
+
+        Parameters
+        ----------
+        magnitudes, mixture, init, length, lengths, rng
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        Tensor, shape (..., J, F, T)
+            Complex spectrograms.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`forward`.
+        """
+        problem = self._problem(magnitudes, mixture, length, lengths)
+        *_, S = self._iterates(problem, init, rng)
+        return S
+
+    @property
+    def _transform(self) -> Any:
+        return self.stft if self.transform is None else self.transform
+
+    def _problem(
+        self, magnitudes: Tensor, mixture: Tensor | None, length: int | None, lengths: Any
+    ) -> Problem:
+        if magnitudes.ndim < 3 or magnitudes.shape[-3] != self.n_sources:
+            raise ValueError(
+                f"magnitudes of shape {tuple(magnitudes.shape)} must be (..., J, F, T) with "
+                f"J = n_sources = {self.n_sources}"
+            )
+        return Problem(magnitudes, mixture, stft=self.stft, length=length, lengths=lengths)
+
+    def _iterates(self, problem: Problem, init: Any, rng: Any) -> Iterator[Tensor]:
+        """Yield the spectrogram after each layer."""
+        mixture = problem.mixture
+        X = None if mixture is None else problem.X
+        if mixture is not None and self.transform is not None and not mixture.is_complex():
+            X = self.transform(mixture, lengths=problem.lengths)
+        _ = problem.mixing_weights  # cached before a layer is computed a second time
+        S = problem.start(init, rng)
+        state = (S, None, None) if self._accelerated else self.entry.start(S)
+        for k in range(self.n_layers):
+            layer = self.layers[k % len(self.layers)]
+            if self.checkpoint and torch.is_grad_enabled():
+                state = self._recomputed(layer, state, problem, X)
+            else:
+                state = layer(state, problem, self._transform, X)
+            yield estimate(state)
+
+    def _recomputed(self, layer: nn.Module, state: Any, problem: Problem, X: Any) -> Any:
+        # Tensors are arguments of their own: torch then stores them as it stores saved tensors.
+        def run(*tensors: Tensor) -> Any:
+            return layer(_with_tensors(state, iter(tensors)), problem, self._transform, X)
+
+        return recompute(run, *_tensors(state), use_reentrant=False)
+
+    def _freeze_unreached(self) -> None:
+        """Stop training what the output does not depend on, found by a run on noise."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        if not parameters:
+            return
+        generator = torch.Generator().manual_seed(0)
+        length = self.stft.n_fft + 2 * self.stft.hop_length
+        sources = torch.randn(self.n_sources, length, generator=generator).to(parameters[0])
+        with torch.enable_grad():
+            problem = Problem(self.stft(sources).abs(), sources.sum(0), stft=self.stft)
+            *_, S = self._iterates(problem, None, None)
+            y = self._transform.inverse(S, length=length)
+        if not y.requires_grad:
+            gradients: Any = [None] * len(parameters)
+        else:
+            gradients = torch.autograd.grad(y.square().sum(), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.requires_grad_(gradient is not None)
+
+
+def _is_trained(h: Hyper, value: Any) -> bool:
+    return h.range is not None and h.kind is float and not isinstance(value, str)
+
+
+def _tensors(state: Any) -> list[Tensor]:
+    """Tensors in a state, in order."""
+    if isinstance(state, tuple):
+        return [tensor for part in state for tensor in _tensors(part)]
+    return [state] if isinstance(state, Tensor) else []
+
+
+def _with_tensors(state: Any, tensors: Iterator[Tensor]) -> Any:
+    """The state with its tensors replaced in order."""
+    if isinstance(state, tuple):
+        return tuple(_with_tensors(part, tensors) for part in state)
+    return next(tensors) if isinstance(state, Tensor) else state
