@@ -3,14 +3,13 @@
 Only click is imported at the top, so that ``phaserec --help`` answers at once.
 """
 
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from phaserec import __version__
+from phaserec._console import run_command
 
 _LISTS = ("--estimates", "--references")
 
@@ -133,32 +132,7 @@ def main(args: Sequence[str] | None = None) -> None:
     args : sequence of str, optional
         Arguments; default those of the process.
     """
-    given = list(sys.argv[1:] if args is None else args)
-    debug = "--debug" in given
-    given = [arg for arg in given if arg != "--debug"]
-    try:
-        cli.main(given, prog_name="phaserec", standalone_mode=False)
-        sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(0)
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (click.ClickException, ValueError, OSError, ImportError) as error:
-        if debug:
-            raise
-        sys.exit(_complain(error))
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("phaserec: interrupted", err=True)
-        sys.exit(130)
-
-
-def _complain(error: BaseException) -> int:
-    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    click.echo(f"phaserec: error: {' '.join(text.split())}", err=True)
-    return 2
+    run_command(cli, "phaserec", args)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,49 @@
+"""How a command line ends: results on stdout, one line for bad input, tracebacks on request."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+
+def run_command(command: click.Command, program: str, args: Sequence[str] | None = None) -> None:
+    """Run a command; bad input ends with one line on stderr and exit code 2.
+
+    ``--debug`` anywhere among the arguments shows the traceback instead.
+
+    Parameters
+    ----------
+    command : click.Command
+        The command or group.
+    program : str
+        Its name in messages.
+    args : sequence of str, optional
+        Arguments; default those of the process.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in given
+    given = [arg for arg in given if arg != "--debug"]
+    try:
+        command.main(given, prog_name=program, standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (click.ClickException, ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        click.echo(f"{program}: error: {_one_line(error)}", err=True)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"{program}: interrupted", err=True)
+        sys.exit(130)
+
+
+def _one_line(error: BaseException) -> str:
+    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split())
