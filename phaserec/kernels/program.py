@@ -162,11 +162,14 @@ def linear(node: Node) -> dict[Node, Node]:
 class _Builder:
     """Builds the passes of one trace."""
 
-    def __init__(self, outputs: tuple[Node, ...], consistent_mixture: bool) -> None:
+    def __init__(
+        self, outputs: tuple[Node, ...], consistent_mixture: bool, *, opens: bool = False
+    ) -> None:
         self.outputs = outputs
         self.graph = outputs[0].graph
         self.consistent_mixture = consistent_mixture
-        self.pure = set(range(len(outputs)))
+        # An initial spectrogram is no signal's, whatever the first iteration makes of it.
+        self.pure = set() if opens else set(range(len(outputs)))
         while True:
             wrong = {k for k in self.pure if not self.consistent(outputs[k])}
             if not wrong:
@@ -340,7 +343,7 @@ def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) 
     looped = _Builder(loop.outputs, consistent_mixture)
     steady = _build(looped, None)
     head = first or loop
-    opening = _Builder(head.outputs, consistent_mixture)
+    opening = _Builder(head.outputs, consistent_mixture, opens=True)
     # The first iteration straight from the initial spectrogram, if it needs no transform of it.
     initial = _initial(head.graph, init)
     fused = tuple(_replace(output, initial) for output in head.outputs)
@@ -350,9 +353,9 @@ def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) 
         start = None
     if start is not None and start.inputs == Inputs(None, (), ()):
         return Plan(start, None, steady, 1)
-    if first is None and 0 in looped.pure and steady.reads("spec"):
-        raise Untraceable("the first iteration needs the transform of an inconsistent start")
-    second = _build(opening, steady.inputs) if first is not None else None
+    # An entry that the loop takes for consistent is not so yet in the first iteration.
+    differs = first is not None or 0 in looped.pure
+    second = _build(opening, steady.inputs) if differs else None
     begin = _Builder((initial,), consistent_mixture)
     return Plan(_build(begin, (second or steady).inputs), second, steady, 0)
 

@@ -646,6 +646,16 @@ def test_a_step_of_ones_own_runs_on_the_kernel(registry):
     check("leaky-search", p, rho=0.1, tilt=0.5)
 
 
+@pytest.mark.parametrize("momentum", [0, 0.5])
+def test_an_initial_spectrogram_is_not_taken_for_consistent(momentum):
+    # After one iteration S = cons(S); before it that is not so, and the formula shows it.
+    def leaning(S, p):
+        return p.cons(p.mag(S + 0.3 * p.cons(S)))
+
+    p = make(STFT(64, 16), 643)
+    check(leaning, p, momentum=momentum)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mixture", "random", "zero", "given"])
 def test_more_steps_of_ones_own(kind, registry):
