@@ -153,6 +153,11 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
                             2 * j * TILE,
                         )
                     s0 = ((block * sources + base) * chunks + chunk * group) * 2 * TILE
+                    if state.size > width:
+                        # Two chunks ahead: nearer ones are on their way, farther ones get lost.
+                        rows_ahead = s0 + 2 * group * 2 * TILE
+                        for i in range(group * 2 * TILE):
+                            prefetch(state, (rows_ahead + i) * width)
                     rule(work.c, state, s0, work.v, work.x, hyper, group, 2 * count, width)
                     for j in range(group):
                         re, im = 2 * j * TILE, (2 * j + 1) * TILE
