@@ -9,7 +9,6 @@ by the number of samples of the signal: the balance of the terms is that of the 
 value does not depend on the length.
 """
 
-import difflib
 import inspect
 import itertools
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from phaserec import STFT
+from phaserec.algorithms.registry import suggestion
 from phaserec.projectors import unit
 
 # Added to energies and magnitudes before roots, logarithms and divisions, so that silence has
@@ -301,7 +301,7 @@ def get_loss(name: str, **hyper: Any) -> Loss:
     key = str(name).replace("_", "-").lower()
     if key not in LOSSES:
         raise ValueError(
-            f"unknown loss {name!r}{_suggestion(key, LOSSES)}; available: {', '.join(LOSSES)}"
+            f"unknown loss {name!r}{suggestion(key, LOSSES)}; available: {', '.join(LOSSES)}"
         )
     entry = LOSSES[key]
     for given in hyper:
@@ -309,7 +309,7 @@ def get_loss(name: str, **hyper: Any) -> Loss:
             has = ", ".join(entry.hyper) or "none"
             raise ValueError(
                 f"loss {key} has no hyper-parameter {given!r} (it has: {has})"
-                + _suggestion(given, entry.hyper)
+                + suggestion(given, entry.hyper)
             )
     return Loss(key, entry.formula, hyper)
 
@@ -590,8 +590,3 @@ def _assigned(pairs: Tensor) -> Tensor:
     costs = pairs.detach().transpose(1, 2).cpu().double().numpy()
     order = np.stack([linear_sum_assignment(cost)[1] for cost in costs])
     return torch.as_tensor(order, device=pairs.device)
-
-
-def _suggestion(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import (
     Annotated,
@@ -132,7 +132,7 @@ class Algorithm:
                 has = ", ".join(known) or "none"
                 raise ValueError(
                     f"{self.name} has no hyper-parameter {name!r} (it has: {has})"
-                    + _suggestion(name, known)
+                    + suggestion(name, known)
                 )
             known[name].check(value)
 
@@ -259,7 +259,7 @@ def resolve(algorithm: Any) -> Algorithm:
     name = str(algorithm).replace("_", "-").lower()
     if name not in ALGORITHMS:
         raise ValueError(
-            f"unknown algorithm {algorithm!r}{_suggestion(name, ALGORITHMS)}; "
+            f"unknown algorithm {algorithm!r}{suggestion(name, ALGORITHMS)}; "
             f"available: {', '.join(ALGORITHMS)}"
         )
     return ALGORITHMS[name]
@@ -304,6 +304,20 @@ def _is_number(value: Any, kind: type) -> bool:
     return not math.isinf(value) and (kind is float or isinstance(value, numbers.Integral))
 
 
-def _suggestion(name: str, known: Any) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Words that suggest the nearest of the known names, or none.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    known : iterable of str
+        What there is.
+
+    Returns
+    -------
+    str
+        ``"; did you mean …?"``, or nothing where no name is near.
+    """
     near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

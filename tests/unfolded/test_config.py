@@ -1,0 +1,223 @@
+"""Configurations: read, overridden, checked, written back and built."""
+
+import pytest
+import torch
+
+from phaserec import STFT
+from unfolded.config import (
+    Config,
+    DataConfig,
+    InversionConfig,
+    LossConfig,
+    MagnitudeConfig,
+    MixingConfig,
+    ModelConfig,
+    PairedConfig,
+    SpeakersConfig,
+    StageConfig,
+    StftConfig,
+    SyntheticConfig,
+    build_dataset,
+    build_loss,
+    build_model,
+    config_from,
+    load_config,
+    save_config,
+    to_dict,
+)
+from unfolded.data import Augmentation
+
+EXAMPLE = """
+output: runs/speech
+data:
+  train:
+    kind: mixing
+    speech: data/speech
+    noise: data/noise
+    snr: [-3, 12]
+    augment: {speed: 0.1}
+  valid: {kind: paired, folder: data/pairs}
+  batch_size: 4
+model:
+  magnitude: {name: gru, options: {hidden: 16}}
+  inversion: {algorithm: misi, n_layers: 2, momentum: 0.5}
+optimizer: {lr: 1e-4, betas: [0.8, 0.9]}
+stages:
+  - {train: magnitude, epochs: 2, loss: {terms: {msa: 1}}}
+  - {train: all, epochs: 3, patience: 2}
+"""
+
+
+@pytest.fixture
+def example(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(EXAMPLE)
+    return path
+
+
+def test_a_file_and_what_it_leaves_out(example):
+    config = load_config(example)
+    assert config.data.train == MixingConfig(
+        "data/speech", "data/noise", snr=(-3.0, 12.0), augment=Augmentation(speed=0.1)
+    )
+    assert config.data.valid == PairedConfig("data/pairs")
+    assert config.optimizer.lr == 1e-4 and config.optimizer.betas == (0.8, 0.9)
+    assert config.stages == [
+        StageConfig("magnitude", 2, loss=LossConfig({"msa": 1.0})),
+        StageConfig("all", 3, patience=2),
+    ]
+    assert config.model.inversion == InversionConfig("misi", 2, momentum=0.5)
+    assert config.model.stft == StftConfig() and config.seed == 0
+    assert load_config() == Config()
+
+
+def test_overrides_reach_every_depth(example):
+    overrides = [
+        "seed=7",
+        "optimizer.lr=2e-3",
+        "stages.1.epochs=9",
+        "data.train.augment.polarity=false",
+        "model.inversion.hyper.sigma=0.5",
+        "data.valid={kind: synthetic, items: 3}",
+        "save_every=null",
+        "output=a=b",
+        "precision=no",
+    ]
+    config = load_config(example, overrides)
+    assert (config.seed, config.optimizer.lr, config.output) == (7, 2e-3, "a=b")
+    assert config.stages[1].epochs == 9 and config.stages[0].epochs == 2
+    assert config.data.train.augment == Augmentation(speed=0.1, polarity=False)
+    assert config.model.inversion.hyper == {"sigma": 0.5}
+    assert config.data.valid == SyntheticConfig(items=3)
+    assert load_config(example, ["model.inversion=null"]).model.inversion is None
+
+
+def test_written_and_read_back_it_is_the_same(example, tmp_path):
+    for config in (load_config(example), Config()):
+        save_config(config, tmp_path / "copy.yaml")
+        assert load_config(tmp_path / "copy.yaml") == config
+        assert config_from(to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("optimiser.lr=1", "unknown key optimiser; did you mean 'optimizer'"),
+        ("optimizer.rl=1", "unknown key optimizer.rl; did you mean 'lr'"),
+        ("stages.0.epoch=1", "unknown key stages.0.epoch; did you mean 'epochs'"),
+        ("data.train.sped=1", "unknown key data.train.sped"),
+        ("data.train.augment.gian=[0, 1]", "data.train.augment.gian; did you mean 'gain'"),
+        ("seed=1.5", "seed=1.5 must be a whole number"),
+        ("seed=true", "seed=True must be a whole number"),
+        ("cpu=1", "cpu=1 must be true or false"),
+        ("output=3", "output=3 must be a word"),
+        ("optimizer.lr=fast", "optimizer.lr='fast' must be a number"),
+        ("optimizer.lr=.inf", "optimizer.lr=inf must be finite"),
+        ("optimizer.lr=-1", "optimizer.lr=-1.0 must be positive"),
+        ("optimizer.betas=[0.9]", r"optimizer.betas=\[0.9\] must be a list of 2"),
+        ("optimizer.betas=[0.9, 1]", "betas=.*less than 1"),
+        ("optimizer.name=adma", "optimizer.name='adma' must be one of .*; did you mean 'adam'"),
+        ("data.train.kind=mixin", "data.train.kind is 'mixin'; .* did you mean 'mixing'"),
+        ("data.train={items: 3}", "data.train.kind is missing; it must be one of mixing"),
+        ("data.train={kind: mixing, noise: n}", "data.train.speech is missing"),
+        ("data.train.augment.speed=3", r"data.train.augment.speed=3.0 must be between 0 and 0.5"),
+        ("data.batch_size=0", "data.batch_size=0 must be at least 1"),
+        ("stages=[]", "stages=.* one stage at least"),
+        ("stages={}", "stages is {}, expected a list"),
+        ("stages.5.epochs=1", "stages has 2 entries, counted from 0, but no '5'"),
+        ("stages.0.grow=true", "stages.0.grow=True adds layers"),
+        ("seed.more=1", "seed is 3 and has no keys"),
+        ("model=", "model is empty, expected keys and values"),
+        ("novalue", "'novalue' must be key=value"),
+        ("a..b=1", "'a..b=1' must be key=value"),
+        ("seed=[1", "the value of 'seed=.1' is not YAML"),
+    ],
+)
+def test_mistakes_are_named(example, override, text):
+    with pytest.raises(ValueError, match=text) as caught:
+        load_config(example, ["seed=3", override])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_configuration(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("a: [1\nb: 2")
+    with pytest.raises(ValueError, match=r"c\.yaml is not YAML.*line 2"):
+        load_config(path)
+    path.write_bytes(b"a: \xff")
+    with pytest.raises(ValueError, match=r"c\.yaml is not YAML.*utf-8"):
+        load_config(path)
+    path.write_text("- 1")
+    with pytest.raises(ValueError, match=r"c\.yaml holds \[1\], expected keys"):
+        load_config(path)
+    path.write_text("")
+    assert load_config(path) == Config()
+    with pytest.raises(FileNotFoundError):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ValueError, match=r"stages\.0\.train='inversion' needs a model.inversion"):
+        load_config(None, ["model.inversion=null", "stages=[{train: inversion}]"])
+
+
+DATA = DataConfig(sample_rate=8000)
+
+
+def test_models_are_built_with_what_the_data_tell():
+    config = ModelConfig(
+        StftConfig(64),
+        MagnitudeConfig(options={"hidden": 4, "n_bands": 6}),
+        InversionConfig("mag-incons-hard-mix", 2, hyper={"sigma": 0.5}),
+    )
+    model = build_model(config, DATA, ["speech", "noise"])
+    assert model.targets == ["speech", "noise"] and model.sample_rate == 8000
+    assert model.magnitude_network.config["hidden"] == 4
+    assert model.inversion.config["sigma"] == 0.5 and model.inversion.n_layers == 2
+    assert model(torch.randn(1, 1, 300)).shape == (1, 2, 1, 300)
+    umx = ModelConfig(StftConfig(64), MagnitudeConfig("open-unmix", {"hidden": 4}), None)
+    model = build_model(umx, DataConfig(sample_rate=8000, channels=2), ["a", "b"])
+    assert model.inversion is None
+    assert model.eval()(torch.randn(1, 2, 300)).shape == (1, 2, 2, 300)
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"magnitude": MagnitudeConfig("gur")}, "name='gur' must be one of .*mean 'gru'"),
+        ({"magnitude": MagnitudeConfig(options={"hiden": 3})}, "options.hiden; did you mean"),
+        ({"magnitude": MagnitudeConfig(options={"n_fft": 3})}, "options.n_fft follows from"),
+        ({"inversion": InversionConfig("msii")}, "misi"),
+        ({"inversion": InversionConfig(hyper={"sigm": 3})}, "sigma"),
+        ({"stft": StftConfig(64, 100)}, "not invertible"),
+    ],
+)
+def test_models_that_cannot_be_built(config, text):
+    with pytest.raises(ValueError, match=text):
+        build_model(ModelConfig(**config), DATA, ["speech", "noise"])
+
+
+def test_losses_get_the_transform_of_the_model():
+    y, x = torch.randn(2, 3, 2, 200)
+    loss = build_loss(LossConfig({"msa": 1.0, "si-sdr": 0.1}), STFT(32))
+    swapped = build_loss(LossConfig({"msa": 1.0, "si-sdr": 0.1}, pit=True), STFT(32))
+    torch.testing.assert_close(swapped(y.flip(1), y, x[:, 0]), loss(y, y, x[:, 0]))
+    other = build_loss(LossConfig({"msa": 1.0}), STFT(64))
+    assert not torch.allclose(
+        other(x, y, None), build_loss(LossConfig({"msa": 1.0}), STFT(32))(x, y)
+    )
+    options = LossConfig({"multi-resolution": 1.0}, options={"n_ffts": [32]})
+    assert build_loss(options, STFT(32))(x, y, None).shape == (3,)
+    with pytest.raises(ValueError, match="did you mean 'si-sdr'"):
+        build_loss(LossConfig({"sisdr": 1.0}), STFT(32))
+
+
+def test_data_sets_are_built_from_their_kind(data):
+    train = data / "train"
+    rate = DataConfig(sample_rate=8000, channels=2)
+    for config, names in {
+        MixingConfig(str(train / "speech"), str(train / "noise"), seconds=0.5): 2,
+        PairedConfig(str(data / "voicebank_demand"), seconds=0.5): 2,
+        SpeakersConfig(str(train / "speech"), n_speakers=3, seconds=0.5): 3,
+        SyntheticConfig(4, seconds=0.5): 4,
+    }.items():
+        built = build_dataset(config, rate, 5)
+        assert len(built.names) == names and built.seed == 5
+        assert built[0]["sources"].shape == (names, 2, 4000)

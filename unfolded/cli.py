@@ -1,0 +1,329 @@
+"""The command line of the networks: options, output and errors.
+
+Only click is imported at the top, so that ``unfolded --help`` answers at once.
+"""
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from phaserec import __version__
+from phaserec._console import run_command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unfolded.model import UnfoldedSeparator
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="phaserec")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks (any command).")
+def cli() -> None:
+    """Train and use networks that unfold phase recovery."""
+
+
+_model = click.option(
+    "--model",
+    "model_folder",
+    required=True,
+    metavar="DIR",
+    help="Folder of the model: config.json and model.safetensors.",
+)
+_device = click.option("--device", default="cpu", show_default=True, help="A torch device.")
+
+
+@cli.command()
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--resume", is_flag=True, help="Go on from where the run in its folder stopped.")
+def train(config: str, overrides: tuple[str, ...], resume: bool) -> None:
+    """Train the model that the YAML file CONFIG describes.
+
+    KEY=VALUE changes an entry of it, such as optimizer.lr=1e-4. Ctrl-C saves the state and stops;
+    --resume then goes on as if nothing had happened.
+
+    Several GPUs: accelerate launch --multi_gpu -m unfolded.cli train CONFIG. Several processes on
+    CPUs: torchrun --nproc_per_node 2 -m unfolded.cli train CONFIG (accelerate launch --cpu starts
+    one, unless it has MPI).
+    """
+    from unfolded.config import load_config
+    from unfolded.train import Trainer
+
+    trainer = Trainer(load_config(config, overrides), resume=resume)
+    if trainer.is_main:
+        click.echo(
+            f"unfolded: {trainer.world} process(es) on {trainer.accelerator.device.type}, "
+            f"{trainer.epoch_steps} steps an epoch",
+            err=True,
+        )
+    for row in trainer.run():
+        if trainer.is_main:
+            click.echo(_epoch_line(row))
+    if trainer.interrupted:
+        if trainer.is_main:
+            click.echo(f"unfolded: stopped; --resume goes on from {trainer.folder}", err=True)
+        sys.exit(130)
+    if trainer.is_main:
+        click.echo(trainer.folder / "best")
+
+
+def _epoch_line(row: dict[str, Any]) -> str:
+    depth = "" if row["depth"] is None else f" ({row['depth']} layers)"
+    text = f"stage {row['stage']} {row['train']}{depth}, epoch {row['epoch']}: "
+    text += f"loss {row['train_loss']:.5g}"
+    if row["valid_loss"] is not None:
+        text += f", validation {row['valid_loss']:.5g}"
+    if row["si_sdr"] is not None:
+        text += f", SI-SDR {row['si_sdr']:.2f} dB"
+    if row["si_sdri"] is not None:
+        text += f" ({row['si_sdri']:+.2f} dB)"
+    return text
+
+
+@cli.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the results.")
+@_model
+@click.option("--subtype", default="FLOAT", show_default=True, help="Sample format, e.g. PCM_16.")
+@click.option(
+    "--chunk", default=60.0, show_default=True, help="Seconds to separate at once; bounds memory."
+)
+@_device
+def separate(
+    inputs: tuple[str, ...],
+    output: str,
+    model_folder: str,
+    subtype: str,
+    chunk: float,
+    device: str,
+) -> None:
+    """Separate audio files into their sources, one WAV file each.
+
+    The results of one INPUT are in DIR, those of several in a folder for each. They have its
+    length, rate and channels.
+    """
+    from pathlib import Path
+
+    from phaserec import audio
+    from unfolded.metrics import separate as separate_samples
+
+    audio.check_subtype(subtype)
+    model = _load_model(model_folder, device)
+    stems = [Path(name).stem for name in inputs]
+    for number, (name, stem) in enumerate(zip(inputs, stems, strict=True), start=1):
+        recording = audio.read(name)
+        if recording.rate != model.sample_rate:
+            click.echo(
+                f"unfolded: note: {name} has {recording.rate} Hz, the model {model.sample_rate:g}; "
+                "resampled there and back",
+                err=True,
+            )
+        sources = separate_samples(
+            model, recording.samples, recording.rate, chunk=chunk, overlap=min(1.0, chunk / 4)
+        )
+        folder = Path(output)
+        if len(inputs) > 1:
+            folder /= stem if stems.count(stem) == 1 else f"{stem}-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        peak = float(abs(sources).max())
+        if peak > 1 and subtype not in ("FLOAT", "DOUBLE"):
+            click.echo(
+                f"unfolded: warning: samples of {name} reach {peak:.2f} and are clipped in "
+                f"{subtype}",
+                err=True,
+            )
+        paths = [folder / f"{target}.wav" for target in model.targets]
+        audio.write(paths, list(sources), recording.rate, subtype=subtype)
+        for path in paths:
+            click.echo(path)
+
+
+@cli.command()
+@click.argument("folder")
+@_model
+@click.option("--target", metavar="NAME", help="Source in clean/ [speech, else the first].")
+@click.option("--csv", "csv_file", metavar="FILE", help="Also write the table as CSV.")
+@click.option("--json", "json_file", metavar="FILE", help="Also write it as JSON.")
+@_device
+def evaluate(
+    folder: str,
+    model_folder: str,
+    target: str | None,
+    csv_file: str | None,
+    json_file: str | None,
+    device: str,
+) -> None:
+    """Score a model on the pairs of files in FOLDER/clean and FOLDER/noisy.
+
+    SNR, SI-SDR and SDR in dB, of the noisy file and of the estimate.
+    """
+    from pathlib import Path
+
+    from unfolded.metrics import evaluate as rows_of
+    from unfolded.metrics import mean_row
+
+    for name in (csv_file, json_file):
+        if name is not None and not Path(name).absolute().parent.is_dir():
+            raise NotADirectoryError(f"{name}: {Path(name).parent} is not a folder")
+    rows: list[dict[str, Any]] = []
+    width = 0
+    for row in rows_of(_load_model(model_folder, device), folder, target=target):
+        if not rows:
+            width = max(24, len(row["file"]) + 2)
+            click.echo(f"{'file':<{width}}" + _table_head())
+        rows.append(row)
+        click.echo(_table_line(row, width))
+    rows.append(mean_row(rows))
+    click.echo(_table_line(rows[-1], width))
+    if csv_file is not None:
+        _write_csv(rows, Path(csv_file))
+    if json_file is not None:
+        _write_json(rows, Path(json_file))
+
+
+_SCORES = {"snr": "SNR", "si_sdr": "SI-SDR", "sdr": "SDR"}
+
+
+def _table_head() -> str:
+    return "".join(f"  {name:>8}{'after':>8}" for name in _SCORES.values())
+
+
+def _table_line(row: dict[str, Any], width: int) -> str:
+    pairs = (f"  {row[f'{n}_before']:8.2f}{row[f'{n}_after']:8.2f}" for n in _SCORES)
+    return f"{row['file']:<{width}}" + "".join(pairs)
+
+
+def _write_csv(rows: Sequence[dict[str, Any]], path: "Path") -> None:
+    import csv
+    import io
+
+    from unfolded.checkpoints import write_bytes
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(text.getvalue().encode(), path)
+
+
+def _write_json(rows: Sequence[dict[str, Any]], path: "Path") -> None:
+    import json
+    from math import isfinite
+
+    from unfolded.checkpoints import write_bytes
+
+    # JSON has no infinity: a perfect or a silent estimate is null.
+    plain = [
+        {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()}
+        for row in rows
+    ]
+    text = json.dumps({"files": plain[:-1], "mean": plain[-1]}, indent=2)
+    write_bytes(f"{text}\n".encode(), path)
+
+
+@cli.command()
+@click.argument("output")
+@_model
+@click.option("--channels", default=1, show_default=True, help="Channels of its input.")
+@click.option(
+    "--frames", type=click.IntRange(1), help="Fixed number T of frames [any, where possible]."
+)
+def export(output: str, model_folder: str, channels: int, frames: int | None) -> None:
+    """Write the magnitude network as a torch.export program to OUTPUT (.pt2).
+
+    Its arguments are the mixture (1, channels, time) and its spectrogram (1, channels, F, T).
+    torch unrolls some recurrent networks, which can only be exported for a fixed number of
+    frames. The unfolded layers are not part of the program: they take the magnitudes and the
+    mixture, as phaserec.invert does.
+    """
+    from io import BytesIO
+    from pathlib import Path
+
+    import torch
+
+    from unfolded.checkpoints import write_bytes
+
+    model = _load_model(model_folder, "cpu")
+    network, stft = model.magnitude_network, model.stft
+    lengths = (24, 37) if frames is None else (frames,)
+    inputs = [_export_input(stft, length, channels) for length in lengths]
+    dynamic = ({2: torch.export.Dim.AUTO}, {3: torch.export.Dim.AUTO})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about itself
+            program = torch.export.export(
+                network, inputs[0], dynamic_shapes=dynamic if frames is None else None
+            )
+            runs = program.module()
+            for given in inputs:
+                torch.testing.assert_close(runs(*given), network(*given), rtol=1e-4, atol=1e-5)
+            buffer = BytesIO()
+            torch.export.save(program, buffer)
+    except Exception as error:  # torch.export fails in many ways
+        reason = str(error).strip().partition("\n")[0]
+        hint = "" if frames is not None else " (for any length: try a fixed one with --frames)"
+        raise ValueError(
+            f"{type(network).__name__} cannot be exported by torch {torch.__version__}{hint}: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(buffer.getvalue(), Path(output))
+    click.echo(output)
+    if model.inversion is not None:
+        click.echo(
+            f"unfolded: note: {output} gives magnitudes; the {model.inversion.n_layers} layers of "
+            f"{model.inversion.entry.name} are not exported (their loop over projectors is Python)",
+            err=True,
+        )
+
+
+def _export_input(stft: Any, frames: int, channels: int) -> tuple[Any, Any]:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, channels, stft.n_samples(frames), generator=generator)
+    return x, stft(x)
+
+
+def _load_model(folder: str, device: str) -> "UnfoldedSeparator":
+    from unfolded.model import UnfoldedSeparator
+
+    model = UnfoldedSeparator.from_pretrained(folder)
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {device} is not available: {reason}") from None
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Show warnings as one line each."""
+    with warnings.catch_warnings():
+
+        def show(message: Any, *_: Any, **__: Any) -> None:
+            click.echo(f"unfolded: warning: {' '.join(str(message).split())}", err=True)
+
+        warnings.showwarning = show
+        yield
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; bad input ends with one line on stderr and exit code 2.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        Arguments; default those of the process.
+    """
+    with _short_warnings():
+        run_command(cli, "unfolded", args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Separation of whole files by a trained model, and its scores on pairs of clean and noisy ones."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phaserec import audio, measures
+from unfolded.data import AudioFile, file_pairs
+from unfolded.model import UnfoldedSeparator
+
+MEASURES = {"snr": measures.snr, "si_sdr": measures.si_sdr, "sdr": measures.sdr}
+
+Row = dict[str, Any]
+
+
+@torch.no_grad()
+def separate(
+    model: UnfoldedSeparator,
+    samples: np.ndarray,
+    rate: int,
+    *,
+    chunk: float = 60.0,
+    overlap: float = 1.0,
+) -> np.ndarray:
+    """Separate a recording of any rate, length and number of channels.
+
+    Parameters
+    ----------
+    model : UnfoldedSeparator
+        The model, in evaluation mode.
+    samples : ndarray, shape (channels, time)
+        float32 mixture.
+    rate : int
+        Its sample rate in Hz; a rate that is not the model's is converted there and back.
+    chunk : float, default 60
+        Seconds that are separated at once. Longer recordings are cut into chunks of equal length
+        with linear cross-fades, so that the memory does not grow with them.
+    overlap : float, default 1
+        Seconds of a cross-fade, less than half a chunk.
+
+    Returns
+    -------
+    ndarray, shape (J, channels, time)
+        float32 sources.
+
+    Raises
+    ------
+    ValueError
+        If the model takes another number of channels, or chunk and overlap do not go together.
+    """
+    if not 0 <= 2 * overlap < chunk < math.inf:
+        raise ValueError(f"chunk={chunk} seconds must be more than twice overlap={overlap}")
+    own = round(model.sample_rate)
+    length = samples.shape[-1]
+    if rate != own:
+        samples = audio.resample(samples, rate, own)
+    whole = samples.shape[-1]
+    size, fade = round(chunk * own), round(overlap * own)
+    count = 1 if whole <= size else math.ceil((whole - fade) / (size - fade))
+    fade = 0 if count == 1 else fade
+    bounds = [k * (whole - fade) // count for k in range(count + 1)]
+    out = np.zeros((model.n_sources, *samples.shape), dtype=np.float32)
+    for start, stop in zip(bounds[:-1], (bound + fade for bound in bounds[1:]), strict=True):
+        part = _separate_chunk(model, samples[:, start:stop])
+        if start > 0:
+            part[..., :fade] *= np.linspace(0, 1, fade, endpoint=False, dtype=np.float32)
+        if stop < whole:
+            end = part[..., part.shape[-1] - fade :]
+            end *= 1 - np.linspace(0, 1, fade, endpoint=False, dtype=np.float32)
+        out[..., start:stop] += part
+    if rate != own:
+        out = audio.resample(out, own, rate)[..., :length]
+        out = np.pad(out, ((0, 0), (0, 0), (0, length - out.shape[-1])))
+    return out
+
+
+def _separate_chunk(model: UnfoldedSeparator, samples: np.ndarray) -> np.ndarray:
+    """Sources ``(J, channels, time)``."""
+    first = next(model.parameters())
+    x = torch.from_numpy(np.ascontiguousarray(samples)).to(first.device, first.dtype)
+    config: dict[str, Any] = getattr(model.magnitude_network, "config", {})
+    wanted = config.get("n_channels", len(x))
+    if wanted == len(x):
+        y = model(x.unsqueeze(0))[0]
+    elif wanted == 1:
+        y = model(x.unsqueeze(1))[:, :, 0].movedim(1, 0)
+    elif len(x) == 1:
+        y = model(x.expand(wanted, -1).unsqueeze(0))[0].mean(1, keepdim=True)
+    else:
+        raise ValueError(f"the model separates {wanted} channels, but the file has {len(x)}")
+    return np.array(y.float().cpu().numpy())
+
+
+def evaluate(
+    model: UnfoldedSeparator, folder: str | Path, *, target: str | None = None
+) -> Iterator[Row]:
+    """Score a model on ``clean/`` and ``noisy/`` files, one row a pair.
+
+    Parameters
+    ----------
+    model : UnfoldedSeparator
+        The model, in evaluation mode.
+    folder : str or Path
+        Folder with the two subfolders.
+    target : str, optional
+        Which source is in ``clean/``; default ``speech`` if there is one, else the first.
+
+    Yields
+    ------
+    dict
+        ``file``, and ``snr``, ``si_sdr``, ``sdr`` in dB (means over channels), each ``_before``
+        (the noisy file) and ``_after`` (the estimate).
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is no such target, no pair, or a file is damaged.
+    """
+    if target is None:
+        target = "speech" if "speech" in model.targets else model.targets[0]
+    if target not in model.targets:
+        raise ValueError(f"target={target!r} is not one of {', '.join(model.targets)}")
+    which = model.targets.index(target)
+    for clean_file, noisy_file in file_pairs(folder):
+        clean, noisy = _read_pair(clean_file, noisy_file)
+        estimate = separate(model, noisy, clean_file.rate)[which]
+        row: Row = {"file": clean_file.path.relative_to(Path(folder) / "clean").as_posix()}
+        for name, measure in MEASURES.items():
+            row[f"{name}_before"] = float(measure(clean, noisy).mean())
+            row[f"{name}_after"] = float(measure(clean, estimate).mean())
+        yield row
+
+
+def _read_pair(clean: AudioFile, noisy: AudioFile) -> tuple[np.ndarray, np.ndarray]:
+    one, other = audio.read(clean.path).samples, audio.read(noisy.path).samples
+    if one.shape != other.shape:
+        raise ValueError(
+            f"{clean.path} has {len(one)} channel(s) and {one.shape[1]} samples, but "
+            f"{noisy.path} has {len(other)} and {other.shape[1]}"
+        )
+    return one, other
+
+
+def mean_row(rows: Sequence[Row]) -> Row:
+    """Mean of rows over the values that are finite.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of :func:`evaluate`.
+
+    Returns
+    -------
+    dict
+        The same columns, ``file`` being ``mean``; NaN where no value is finite.
+    """
+    means: Row = {"file": "mean"}
+    for name in list(rows[0])[1:]:
+        finite = [row[name] for row in rows if math.isfinite(row[name])]
+        means[name] = sum(finite) / len(finite) if finite else math.nan
+    return means

@@ -1,0 +1,733 @@
+"""The training loop: stages, validation, checkpoints and resuming, on one process or several.
+
+Run alone it is one process; under ``accelerate launch`` (GPUs) or ``torchrun`` (CPUs too) the same
+code is several. Everything that decides the next step is in one state file, so that a resumed run
+goes on exactly where the interrupted one stopped.
+"""
+
+import csv
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from math import cos, inf, isfinite, pi
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from phaserec import measures
+from unfolded.checkpoints import load_into, read_state, write_bytes
+from unfolded.config import (
+    Config,
+    LossConfig,
+    OptimizerConfig,
+    StageConfig,
+    build_dataset,
+    build_loss,
+    build_model,
+    save_config,
+    to_dict,
+)
+from unfolded.data import Batches, loader
+from unfolded.losses import LOSSES, PIT, get_loss
+from unfolded.magnitude import ExternalMagnitudes, oracle_magnitudes
+from unfolded.model import UnfoldedSeparator
+
+# What may differ between a run and its continuation: it does not change the steps done so far.
+_FREE = ("output", "logging", "save_every", "cpu", "data.workers", "epochs", "patience")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage, or one depth of a stage that grows.
+
+    Attributes
+    ----------
+    number : int
+        Number of the stage, from 0.
+    stage : StageConfig
+        The stage.
+    depth : int or None
+        Layers in use; None for all of them.
+    """
+
+    number: int
+    stage: StageConfig
+    depth: int | None = None
+
+
+def phases(config: Config) -> list[Phase]:
+    """Phases of a run in order.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+
+    Returns
+    -------
+    list of Phase
+        One for each stage, and for each depth of a stage that grows.
+    """
+    found = []
+    for number, stage in enumerate(config.stages):
+        depths: list[int | None] = [None]
+        if stage.grow:
+            assert config.model.inversion is not None
+            depths = list(range(1, config.model.inversion.n_layers + 1))
+        found += [Phase(number, stage, depth) for depth in depths]
+    return found
+
+
+class Objective(nn.Module):
+    """Model and loss as one module, which is what several processes share.
+
+    Under mixed precision only the magnitude network is in lower precision: transforms, layers
+    and losses are computed in float32.
+
+    Parameters
+    ----------
+    model : UnfoldedSeparator
+        The separator.
+    loss : callable
+        ``loss(estimate, reference, mixture) -> (batch,)``.
+    on_spectrograms : bool
+        Whether the loss takes complex spectrograms, before the inverse transform.
+    """
+
+    def __init__(self, model: UnfoldedSeparator, loss: Any, on_spectrograms: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.on_spectrograms = on_spectrograms
+
+    def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
+        """Loss of each item.
+
+        Parameters
+        ----------
+        mixture : Tensor, shape (batch, channel, time)
+            Mixtures.
+        sources : Tensor, shape (batch, J, channel, time)
+            True sources.
+
+        Returns
+        -------
+        Tensor, shape (batch,)
+            Losses.
+        """
+        V = self._magnitudes(mixture, sources)
+        with torch.autocast(mixture.device.type, enabled=False):
+            solve = self.model.spectrogram if self.on_spectrograms else self.model
+            value: Tensor = self.loss(solve(mixture, V), sources, mixture)
+        return value
+
+    def evaluate(self, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of each item, and the waveforms in the order of the sources.
+
+        Parameters
+        ----------
+        mixture, sources
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        losses : Tensor, shape (batch,)
+            Losses.
+        waveforms : Tensor, shape (batch, J, channel, time)
+            Estimates.
+        """
+        V = self._magnitudes(mixture, sources)
+        with torch.autocast(mixture.device.type, enabled=False):
+            waveforms = self.model(mixture, V)
+            estimate = self.model.spectrogram(mixture, V) if self.on_spectrograms else waveforms
+            if not isinstance(self.loss, PIT):
+                return self.loss(estimate, sources, mixture), waveforms
+            losses, order = self.loss.best(estimate, sources, mixture)
+        index = order[..., None, None].expand(-1, -1, *waveforms.shape[2:])
+        return losses, waveforms.gather(1, index)
+
+    def _magnitudes(self, mixture: Tensor, sources: Tensor) -> Tensor:
+        network = self.model.magnitude_network
+        with torch.autocast(mixture.device.type, enabled=False):
+            if isinstance(network, ExternalMagnitudes):
+                return oracle_magnitudes(sources, self.model.stft)
+            X = self.model.stft(mixture)
+        magnitudes: Tensor = network(mixture, X)
+        return magnitudes.to(mixture.dtype)
+
+
+def takes_spectrograms(config: LossConfig) -> bool:
+    """Whether every term of a loss is one that tells a spectrogram from its waveform.
+
+    Parameters
+    ----------
+    config : LossConfig
+        The loss.
+
+    Returns
+    -------
+    bool
+        True where estimates are given to it before the inverse transform.
+    """
+    entries = [LOSSES[get_loss(name).name] for name in config.terms]
+    return all("stft" in entry.hyper and entry.name != "wav-mag" for entry in entries)
+
+
+def rate_factor(config: OptimizerConfig, step: int, epoch_steps: int, epochs: int) -> float:
+    """Learning rate of a step of a stage, relative to the first.
+
+    Parameters
+    ----------
+    config : OptimizerConfig
+        Schedule, decay and warm-up.
+    step : int
+        Step in the stage, from 0.
+    epoch_steps, epochs : int
+        Steps of an epoch, and epochs of the stage.
+
+    Returns
+    -------
+    float
+        Factor.
+    """
+    factor = 1.0
+    if config.schedule == "cosine":
+        factor = 0.5 + 0.5 * cos(pi * min(step / (epoch_steps * epochs), 1.0))
+    elif config.schedule == "exponential":
+        factor = config.decay ** (step // epoch_steps)
+    return factor * min((step + 1) / (config.warmup + 1), 1.0)
+
+
+@dataclass
+class Position:
+    """Where a run stands, with what the end of the epoch needs to know.
+
+    Attributes
+    ----------
+    phase, epoch, batch : int
+        Current phase, its epoch and the next batch in it.
+    steps, epochs : int
+        Steps and epochs done in the whole run.
+    loss : float
+        Sum of the losses of the epoch so far.
+    best : float
+        Smallest loss of the phase.
+    waited : int
+        Epochs since then.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    batch: int = 0
+    steps: int = 0
+    epochs: int = 0
+    loss: float = 0.0
+    best: float = inf
+    waited: int = 0
+
+
+class Trainer:
+    """A training run.
+
+    Its folder gets ``config.yaml``, ``best/`` and ``last/`` (for ``from_pretrained``), ``log.csv``
+    (a line an epoch), ``steps.csv`` and ``state.pt``, from which it can be resumed. Every file is
+    written under a temporary name and renamed.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration.
+    resume : bool, default False
+        Go on from the state in the folder; with another number of processes the data stay the
+        same, but dropout draws anew.
+
+    Attributes
+    ----------
+    model : UnfoldedSeparator
+        The model.
+    interrupted : bool
+        Whether the run has stopped before its end, by a signal or on request.
+
+    Raises
+    ------
+    ValueError
+        If the configuration does not hold together, there is no state to go on from or it is
+        that of another configuration, or the folder holds a run already.
+    OSError
+        If the data or the folder cannot be used.
+    """
+
+    def __init__(self, config: Config, *, resume: bool = False) -> None:
+        self.config = config
+        self.folder = Path(config.output)
+        self.phases = phases(config)
+        unused = any(stage.grow for stage in config.stages)
+        self.accelerator = Accelerator(
+            cpu=config.cpu or not _has_accelerator(),
+            mixed_precision=config.precision,
+            # The memory of the last layer in use has no effect: some parameters get no gradient.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
+        )
+        self.rank = self.accelerator.process_index
+        self.world = self.accelerator.num_processes
+        self.is_main = self.accelerator.is_main_process
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started != self.world:
+            raise ValueError(
+                f"{started} processes were started (WORLD_SIZE), but accelerate runs {self.world} "
+                f"on {self.accelerator.device}; set cpu=true, or use one process a GPU"
+            )
+        if config.precision == "fp16" and self.accelerator.device.type == "cpu":
+            raise ValueError("precision='fp16' needs a GPU; on the CPU use 'bf16' or 'no'")
+        self.train_data = build_dataset(config.data.train, config.data, config.seed)
+        self.valid_data = None
+        if config.data.valid is not None:
+            self.valid_data = build_dataset(config.data.valid, config.data, config.seed + 1)
+            if len(self.valid_data.names) != len(self.train_data.names):
+                raise ValueError(
+                    f"data.valid has {len(self.valid_data.names)} sources, but data.train has "
+                    f"{len(self.train_data.names)}"
+                )
+        if getattr(self.train_data, "length", 0) is None and config.data.batch_size > self.world:
+            raise ValueError(
+                f"data.train.seconds is not given: whole files make batches of one, but "
+                f"data.batch_size={config.data.batch_size}"
+            )
+        self.epoch_steps = len(self._batches(0))
+        torch.manual_seed(config.seed)
+        self.model = build_model(config.model, config.data, self.train_data.names)
+        self.model.to(self.accelerator.device)
+        self._trainable = [p for p in self.model.parameters() if p.requires_grad]
+        for phase in self.phases:  # now, not after hours
+            self._prepare_parts(phase)
+            build_loss(phase.stage.loss or config.loss, self.model.stft)
+        torch.manual_seed(config.seed + 1 + self.rank)
+        self.position = Position()
+        self.history: list[Row] = []
+        self.step_rows: list[Row] = []
+        self.interrupted = False
+        self._stop = False
+        self._optimizer_state: Any = None
+        if resume:
+            self._load()
+        elif (self.folder / "state.pt").exists():
+            raise ValueError(
+                f"{self.folder} holds a run already; resume it, or choose another output"
+            )
+        if self.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_config(config, self.folder / "config.yaml")
+        self._board = _board(config, self.position.steps) if self.is_main else None
+        self.accelerator.wait_for_everyone()
+
+    def run(self, *, stop_after: int | None = None) -> Iterator[Row]:
+        """Train, yielding what ``log.csv`` gets after every epoch.
+
+        The first SIGINT or SIGTERM saves the state after the current step and ends the run; where
+        one process is alone, a second one ends it at once.
+
+        Parameters
+        ----------
+        stop_after : int, optional
+            End in the same way after so many steps, counted from the start of the run.
+
+        Yields
+        ------
+        dict
+            Stage, depth, epoch, steps, learning rate, losses, SI-SDR and SI-SDRi in dB (means
+            over the sources that are not silent), seconds.
+
+        Raises
+        ------
+        ValueError
+            If the loss is no longer finite.
+        """
+        with self._signals():
+            while self.position.phase < len(self.phases) and not self.interrupted:
+                yield from self._phase(stop_after)
+        if self._board is not None:
+            self._board.close()
+
+    def _phase(self, stop_after: int | None) -> Iterator[Row]:
+        phase, position = self.phases[self.position.phase], self.position
+        stage = phase.stage
+        model = self._prepare_parts(phase)
+        loss_config = stage.loss or self.config.loss
+        plain = self.model.inversion is None or self.model.inversion.transform is None
+        objective = Objective(
+            model,
+            build_loss(loss_config, self.model.stft),
+            takes_spectrograms(loss_config) and (plain or stage.train == "magnitude"),
+        )
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        lr = self.config.optimizer.lr if stage.lr is None else stage.lr
+        optimizer = _optimizer(self.config.optimizer, parameters, lr)
+        shared, optimizer = self.accelerator.prepare(objective, optimizer)
+        if self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state["optimizer"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(self._optimizer_state["scaler"])
+            self._optimizer_state = None
+        while self.position.phase == self.phases.index(phase) and not self.interrupted:
+            started = time.monotonic()
+            if not self._epoch(phase, shared, optimizer, parameters, lr, stop_after):
+                self._save(optimizer)
+                return
+            row: Row = {
+                "stage": phase.number,
+                "train": stage.train,
+                "depth": phase.depth,
+                "epoch": position.epoch,
+                "steps": position.steps,
+                "lr": optimizer.param_groups[0]["lr"],
+                "train_loss": position.loss / self.epoch_steps,
+                **self._validate(objective),
+                "seconds": round(time.monotonic() - started, 3),
+            }
+            self.history.append(row)
+            finished = self._end_epoch(row, stage)
+            self._save(None if finished else optimizer, whole_epoch=True)
+            if finished:
+                self.accelerator.free_memory()
+            yield row
+            if self._agreed(self._stop or position.steps == stop_after):
+                self.interrupted = position.phase < len(self.phases)
+                return
+
+    def _epoch(
+        self,
+        phase: Phase,
+        shared: nn.Module,
+        optimizer: Any,
+        parameters: Sequence[Tensor],
+        lr: float,
+        stop_after: int | None,
+    ) -> bool:
+        """Train to the end of the epoch; False if it was interrupted before."""
+        position, accelerator = self.position, self.accelerator
+        self._set_modes(phase.stage)
+        self.train_data.set_epoch(position.epochs)
+        batches = loader(
+            self.train_data,
+            self._batches(position.epochs, position.batch),
+            workers=self.config.data.workers,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+        hidden = not (self.config.logging.progress and self.is_main and sys.stderr.isatty())
+        title = f"stage {phase.number} {phase.stage.train}, epoch {position.epoch}"
+        with tqdm(
+            total=self.epoch_steps,
+            initial=position.batch,
+            desc=title,
+            disable=hidden,
+            leave=False,
+            unit="step",
+        ) as bar:
+            for batch in batches:
+                step = position.epoch * self.epoch_steps + position.batch
+                rate = lr * rate_factor(
+                    self.config.optimizer, step, self.epoch_steps, phase.stage.epochs
+                )
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                value = self._step(shared, optimizer, parameters, batch)
+                position.loss += value
+                position.batch += 1
+                position.steps += 1
+                self._log_step(value, rate)
+                bar.set_postfix(loss=f"{value:.4g}", refresh=False)
+                bar.update()
+                if position.batch == self.epoch_steps:
+                    break  # the end of the epoch looks for a wish to stop itself
+                if self._agreed(self._stop or position.steps == stop_after):
+                    self.interrupted = True
+                    return False
+                if self.config.save_every and position.steps % self.config.save_every == 0:
+                    self._save(optimizer)
+        return True
+
+    def _step(
+        self, shared: nn.Module, optimizer: Any, parameters: Sequence[Tensor], batch: Any
+    ) -> float:
+        device = self.accelerator.device
+        mixture, sources = (
+            batch[key].to(device, non_blocking=True) for key in ("mixture", "sources")
+        )
+        loss = shared(mixture, sources).mean()
+        self.accelerator.backward(loss)
+        if self.config.optimizer.clip is not None:
+            self.accelerator.clip_grad_norm_(parameters, self.config.optimizer.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        value = self.accelerator.reduce(loss.detach().clone(), "mean").item()
+        if not isfinite(value):
+            raise ValueError(
+                f"the loss is {value} at step {self.position.steps}; a smaller optimizer.lr or "
+                "optimizer.clip may help"
+            )
+        return float(value)
+
+    @torch.no_grad()
+    def _validate(self, objective: Objective) -> Row:
+        if self.valid_data is None:
+            return {"valid_loss": None, "si_sdr": None, "si_sdri": None}
+        objective.eval()
+        whole_files = getattr(self.valid_data, "length", 0) is None
+        size = self.world if whole_files else self.config.data.batch_size
+        order = Batches(len(self.valid_data), size, shuffle=False, rank=self.rank, world=self.world)
+        device = self.accelerator.device
+        loss_sum, items = 0.0, 0
+        sums, counts = [0.0, 0.0], [0, 0]
+        for batch in loader(self.valid_data, order, workers=self.config.data.workers):
+            mixture, sources = batch["mixture"].to(device), batch["sources"].to(device)
+            with self.accelerator.autocast():
+                losses, waveforms = objective.evaluate(mixture, sources)
+            loss_sum += float(losses.cpu().double().sum())
+            items += len(losses)
+            x = mixture.unsqueeze(1).expand(sources.shape)
+            scores = (
+                measures.si_sdr(sources, waveforms),
+                measures.si_sdr_improvement(sources, waveforms, x),
+            )
+            for k, score in enumerate(scores):
+                finite = score[torch.isfinite(score)].cpu()
+                sums[k] += float(finite.double().sum())
+                counts[k] += len(finite)
+        total = torch.tensor([loss_sum, items, *sums, *counts], dtype=torch.float64)
+        if self.world > 1:
+            kind = torch.float32 if device.type == "mps" else torch.float64
+            total = self.accelerator.reduce(total.to(device, kind), "sum").cpu()
+        loss_sum, items, score, improvement, n_score, n_improvement = total.tolist()
+        return {
+            "valid_loss": loss_sum / items,
+            "si_sdr": score / n_score if n_score else None,
+            "si_sdri": improvement / n_improvement if n_improvement else None,
+        }
+
+    def _end_epoch(self, row: Row, stage: StageConfig) -> bool:
+        """Keep the best model and move on; True if the phase is over."""
+        position = self.position
+        value = row["train_loss"] if row["valid_loss"] is None else row["valid_loss"]
+        if not isfinite(value):
+            raise ValueError(f"the validation loss is {value} after step {position.steps}")
+        if value < position.best:
+            position.best, position.waited = value, 0
+            if self.is_main:
+                self.model.save_pretrained(self.folder / "best")
+        else:
+            position.waited += 1
+        self.accelerator.wait_for_everyone()
+        if self._board is not None:
+            for name, number in row.items():
+                if isinstance(number, float):
+                    self._board.add_scalar(f"epoch/{name}", number, position.steps)
+        position.epoch += 1
+        position.epochs += 1
+        position.batch, position.loss = 0, 0.0
+        patient = stage.patience is None or position.waited < stage.patience
+        if position.epoch < stage.epochs and patient:
+            return False
+        best = self.folder / "best" / "model.safetensors"
+        load_into(self.model, read_state(best), str(best))
+        position.phase += 1
+        position.epoch, position.best, position.waited = 0, inf, 0
+        return True
+
+    def _batches(self, epoch: int, start: int = 0) -> Batches:
+        return Batches(
+            len(self.train_data),
+            self.config.data.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+            rank=self.rank,
+            world=self.world,
+            start=start,
+        )
+
+    def _prepare_parts(self, phase: Phase) -> UnfoldedSeparator:
+        """Choose what is trained and heard in a phase."""
+        model, stage = self.model, phase.stage
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
+        if stage.train == "inversion":
+            model.magnitude_network.requires_grad_(False)
+        if stage.train == "magnitude":
+            model = UnfoldedSeparator(
+                self.model.magnitude_network,
+                None,
+                self.model.stft,
+                self.model.sample_rate,
+                targets=self.model.targets,
+            )
+        elif model.inversion is not None:
+            inversion = model.inversion
+            depth = inversion.config["n_layers"] if phase.depth is None else phase.depth
+            inversion.n_layers = depth
+            inversion.layers[depth:].requires_grad_(False)  # none where layers are tied
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ValueError(
+                f"stages.{phase.number} (train={stage.train!r}) has no parameters to train"
+            )
+        return model
+
+    def _set_modes(self, stage: StageConfig) -> None:
+        """Training mode for what is trained: a frozen network keeps its statistics."""
+        self.model.train()
+        if stage.train == "inversion":
+            self.model.magnitude_network.eval()
+
+    def _log_step(self, value: float, rate: float) -> None:
+        steps = self.position.steps
+        if steps % self.config.logging.every:
+            return
+        self.step_rows.append({"step": steps, "lr": rate, "loss": value})
+        if self._board is not None:
+            self._board.add_scalar("step/loss", value, steps)
+            self._board.add_scalar("step/lr", rate, steps)
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any process wishes so: all must leave the loop at the same step."""
+        if self.world == 1:
+            return wish
+        flag = torch.tensor([float(wish)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item() > 0)
+
+    def _save(self, optimizer: Any, *, whole_epoch: bool = False) -> None:
+        random: Row = {"cpu": torch.get_rng_state()}
+        if self.accelerator.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
+        every = gather_object([random])
+        if not self.is_main:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            "config": to_dict(self.config),
+            "position": asdict(self.position),
+            "history": self.history,
+            "steps": self.step_rows,
+            "model": self.model.state_dict(),
+            "optimizer": None if optimizer is None else optimizer.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "random": every,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        if whole_epoch:
+            self.model.save_pretrained(self.folder / "last")
+        write_bytes(buffer.getvalue(), self.folder / "state.pt")
+        _write_csv(self.history, self.folder / "log.csv")
+        _write_csv(self.step_rows, self.folder / "steps.csv")
+
+    def _load(self) -> None:
+        path = self.folder / "state.pt"
+        if not path.is_file():
+            raise ValueError(f"there is no run to resume: {path} does not exist")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            mine = to_dict(self.config)
+            difference = _difference(state["config"], mine)
+            position = Position(**state["position"])
+            history, steps, random = state["history"], state["steps"], state["random"]
+        except Exception as error:  # the kinds of a damaged archive are many
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(f"{path} is not the state of a run: {reason}") from None
+        if difference:
+            raise ValueError(f"{path} is of another configuration: {difference}")
+        load_into(self.model, state["model"], str(path))
+        self.position, self.history, self.step_rows = position, history, steps
+        if state["optimizer"] is not None:
+            self._optimizer_state = {key: state[key] for key in ("optimizer", "scaler")}
+        if len(random) == self.world:
+            torch.set_rng_state(random[self.rank]["cpu"])
+            if self.accelerator.device.type == "cuda" and "cuda" in random[self.rank]:
+                torch.cuda.set_rng_state(random[self.rank]["cuda"], self.accelerator.device)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Note the first signal that asks to stop; the second does what it always does."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = {kind: signal.getsignal(kind) for kind in kinds}
+
+        def note(kind: int, frame: Any) -> None:
+            self._stop = True
+            if self.world == 1:  # torchrun passes on what the terminal has sent already
+                signal.signal(kind, before[signal.Signals(kind)])
+
+        for kind in kinds:
+            signal.signal(kind, note)
+        try:
+            yield
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+
+def _has_accelerator() -> bool:
+    # Several processes on the CPU are told by cpu=True alone.
+    if hasattr(torch, "accelerator"):
+        return bool(torch.accelerator.is_available())
+    return torch.cuda.is_available()
+
+
+def _optimizer(
+    config: OptimizerConfig, parameters: Sequence[Tensor], lr: float
+) -> torch.optim.Optimizer:
+    decay = config.weight_decay
+    if config.name == "sgd":
+        return torch.optim.SGD(parameters, lr, momentum=config.betas[0], weight_decay=decay)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    return kind(parameters, lr, betas=config.betas, weight_decay=decay)
+
+
+def _board(config: Config, steps: int) -> Any:
+    """Writer of TensorBoard files, if asked for."""
+    if not config.logging.tensorboard:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "logging.tensorboard=True needs the package tensorboard: pip install tensorboard"
+        ) from None
+    return SummaryWriter(config.output, purge_step=steps + 1)
+
+
+def _write_csv(rows: Sequence[Row], path: Path) -> None:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_bytes(text.getvalue().encode(), path)
+
+
+def _difference(old: Any, new: Any, where: str = "") -> str:
+    """First difference of two configurations that changes the steps, in words, or nothing."""
+    last = where.rpartition(".")[2]
+    if old == new or where in _FREE or last in _FREE:
+        return ""
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = {key: (old.get(key), new.get(key)) for key in {**old, **new}}
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = {str(n): pair for n, pair in enumerate(zip(old, new, strict=True))}
+    else:
+        return f"{where} was {old!r} and is {new!r}"
+    prefix = f"{where}." if where else ""
+    found = (_difference(a, b, f"{prefix}{key}") for key, (a, b) in pairs.items())
+    return next((text for text in found if text), "")
