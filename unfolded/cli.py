@@ -6,7 +6,7 @@ Only click is imported at the top, so that ``unfolded --help`` answers at once.
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,9 +61,10 @@ def train(config: str, overrides: tuple[str, ...], resume: bool) -> None:
             f"{trainer.epoch_steps} steps an epoch",
             err=True,
         )
-    for row in trainer.run():
-        if trainer.is_main:
-            click.echo(_epoch_line(row))
+    with closing(trainer):
+        for row in trainer.run():
+            if trainer.is_main:
+                click.echo(_epoch_line(row))
     if trainer.interrupted:
         if trainer.is_main:
             click.echo(f"unfolded: stopped; --resume goes on from {trainer.folder}", err=True)

@@ -361,6 +361,11 @@ class Trainer:
         if self._board is not None:
             self._board.close()
 
+    def close(self) -> None:
+        """Leave the group of processes; one that exits within it may be aborted."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
     def _phase(self, stop_after: int | None) -> Iterator[Row]:
         phase, position = self.phases[self.position.phase], self.position
         stage = phase.stage

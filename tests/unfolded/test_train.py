@@ -218,6 +218,8 @@ def test_reading_in_workers_changes_nothing(tmp_path):
     assert_same_run(tmp_path / "none", tmp_path / "two")
 
 
+# Not in the default run: on a loaded machine a gloo process now and then aborts in its own threads.
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     # Adam would turn the rounding of a gradient that is nearly 0 into a whole step.
     settings = {"save_every": 2, "optimizer": {"name": "sgd", "lr": 0.01}}
