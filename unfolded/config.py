@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 from phaserec import STFT
 from phaserec.algorithms.registry import suggestion
-from unfolded.checkpoints import write_bytes
+from unfolded.checkpoints import load_into, read_state, write_bytes
 from unfolded.data import (
     Augmentation,
     MixingDataset,
@@ -127,10 +127,13 @@ class MagnitudeConfig:
     """The magnitude network by its name in :data:`unfolded.magnitude.NETWORKS`.
 
     ``options`` are arguments of its class. ``external`` trains on the true magnitudes.
+    ``weights`` is where training starts: the folder of a saved model, whose magnitude network is
+    taken, or a file with the weights of the network.
     """
 
     name: str = "gru"
     options: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -542,7 +545,20 @@ def _build_network(
                 f"unknown key model.magnitude.options.{option}{suggestion(option, own)}; "
                 f"{config.name} has {', '.join(own) or 'none'}"
             )
-    return kind(**{k: v for k, v in known.items() if k in takes}, **config.options)
+    network: nn.Module = kind(**{k: v for k, v in known.items() if k in takes}, **config.options)
+    if config.weights is not None:
+        _load_network(network, Path(config.weights))
+    return network
+
+
+def _load_network(network: "nn.Module", path: Path) -> None:
+    if path.is_dir():
+        whole = read_state(path / "model.safetensors")
+        prefix = "magnitude_network."
+        state = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
+    else:
+        state = read_state(path)
+    load_into(network, state, f"model.magnitude.weights={str(path)!r}")
 
 
 def build_loss(config: LossConfig, stft: STFT) -> Any:

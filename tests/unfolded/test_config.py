@@ -178,6 +178,26 @@ def test_models_are_built_with_what_the_data_tell():
     assert model.eval()(torch.randn(1, 2, 300)).shape == (1, 2, 2, 300)
 
 
+def test_magnitude_networks_start_from_saved_weights(tmp_path):
+    def build(weights=None, inversion=None, hidden=4):
+        options = {"hidden": hidden, "n_bands": 6}
+        magnitude = MagnitudeConfig(options=options, weights=weights)
+        return build_model(ModelConfig(StftConfig(64), magnitude, inversion), DATA, ["a", "b"])
+
+    model = build(inversion=InversionConfig("misi", 2))
+    wanted = model.magnitude_network.state_dict()
+    model.save_pretrained(tmp_path / "model")
+    torch.save(wanted, tmp_path / "network.pth")
+    for place in ("model", "network.pth"):
+        found = build(str(tmp_path / place)).magnitude_network.state_dict()
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    with pytest.raises(ValueError, match=r"magnitude\.weights=.*model' is of another architecture"):
+        build(str(tmp_path / "model"), hidden=5)
+    with pytest.raises(ValueError, match="none' does not exist"):
+        build(str(tmp_path / "none"))
+
+
 @pytest.mark.parametrize(
     ("config", "text"),
     [
