@@ -5,7 +5,8 @@ problem whose mixing weights, magnitudes and transform may be trained.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -257,7 +258,7 @@ class UnfoldedInversion(nn.Module):
     learn_windows : bool, default False
         Train the windows of the transform, see :class:`~unfolded.windows.LearnedSTFT`.
     checkpoint : bool, default False
-        Keep only the state between layers and compute the rest again in the backward pass.
+        Keep about 2 √K states and compute the rest again in the backward pass, each layer twice.
     dtype : torch.dtype, optional
         Floating-point type of the parameters; default that of torch. The computation has the
         precision of the magnitudes.
@@ -410,7 +411,7 @@ class UnfoldedInversion(nn.Module):
             If the arguments disagree with one another or with ``n_sources``.
         """
         problem = self._problem(magnitudes, mixture, length, lengths)
-        *_, S = self._iterates(problem, init, rng)
+        S = self._run(problem, init, rng)
         return self._transform.inverse(S, length=problem.length, lengths=problem.lengths)
 
     def spectrogram(
@@ -441,7 +442,7 @@ class UnfoldedInversion(nn.Module):
             As :meth:`forward`.
         """
         problem = self._problem(magnitudes, mixture, length, lengths)
-        *_, S = self._iterates(problem, init, rng)
+        S = self._run(problem, init, rng)
         return S
 
     @property
@@ -458,8 +459,8 @@ class UnfoldedInversion(nn.Module):
             )
         return Problem(magnitudes, mixture, stft=self.stft, length=length, lengths=lengths)
 
-    def _iterates(self, problem: Problem, init: Any, rng: Any) -> Iterator[Tensor]:
-        """Yield the spectrogram after each layer."""
+    def _run(self, problem: Problem, init: Any, rng: Any) -> Tensor:
+        """Spectrogram after the last layer."""
         mixture = problem.mixture
         X = None if mixture is None else problem.X
         if mixture is not None and self.transform is not None and not mixture.is_complex():
@@ -467,20 +468,25 @@ class UnfoldedInversion(nn.Module):
         _ = problem.mixing_weights  # cached before a layer is computed a second time
         S = problem.start(init, rng)
         state = (S, None, None) if self._accelerated else self.entry.start(S)
-        for k in range(self.n_layers):
-            layer = self.layers[k % len(self.layers)]
-            if self.checkpoint and torch.is_grad_enabled():
-                state = self._recomputed(layer, state, problem, X)
-            else:
-                state = layer(state, problem, self._transform, X)
-            yield estimate(state)
+        if self.checkpoint and torch.is_grad_enabled():
+            # Segments of √K layers (Chen et al. 2016): only the states between them, and in the
+            # backward pass those within one of them, are kept.
+            size = max(math.isqrt(self.n_layers), 1)
+            for first in range(0, self.n_layers, size):
+                segment = range(first, min(first + size, self.n_layers))
+                state = _recomputed(self._segment, state, segment, problem, X)
+        else:
+            for k in range(self.n_layers):
+                state = self._layer(state, k, problem, X)
+        return estimate(state)
 
-    def _recomputed(self, layer: nn.Module, state: Any, problem: Problem, X: Any) -> Any:
-        # Tensors are arguments of their own: torch then stores them as it stores saved tensors.
-        def run(*tensors: Tensor) -> Any:
-            return layer(_with_tensors(state, iter(tensors)), problem, self._transform, X)
+    def _layer(self, state: Any, k: int, problem: Problem, X: Any) -> Any:
+        return self.layers[k % len(self.layers)](state, problem, self._transform, X)
 
-        return recompute(run, *_tensors(state), use_reentrant=False)
+    def _segment(self, state: Any, segment: range, problem: Problem, X: Any) -> Any:
+        for k in segment:
+            state = _recomputed(self._layer, state, k, problem, X)
+        return state
 
     def _freeze_unreached(self) -> None:
         """Stop training what the output does not depend on, found by a run on noise."""
@@ -492,7 +498,7 @@ class UnfoldedInversion(nn.Module):
         sources = torch.randn(self.n_sources, length, generator=generator).to(parameters[0])
         with torch.enable_grad():
             problem = Problem(self.stft(sources).abs(), sources.sum(0), stft=self.stft)
-            *_, S = self._iterates(problem, None, None)
+            S = self._run(problem, None, None)
             y = self._transform.inverse(S, length=length)
         if not y.requires_grad:
             gradients: Any = [None] * len(parameters)
@@ -500,6 +506,20 @@ class UnfoldedInversion(nn.Module):
             gradients = torch.autograd.grad(y.square().sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
+
+
+def _recomputed(run: Callable[..., Any], state: Any, *rest: Any) -> Any:
+    """``run(state, *rest)``, computed a second time in the backward pass."""
+
+    # Tensors are arguments of their own: torch then stores them as it stores saved tensors, and
+    # the function, which lives as long as the graph, must not hold them.
+    tensors = _tensors(state)
+    outline = _with_tensors(state, repeat(tensors[0].new_empty(0)))
+
+    def on_tensors(*given: Tensor) -> Any:
+        return run(_with_tensors(outline, iter(given)), *rest)
+
+    return recompute(on_tensors, *tensors, use_reentrant=False)
 
 
 def _is_trained(h: Hyper, value: Any) -> bool:
