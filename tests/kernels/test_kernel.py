@@ -156,12 +156,24 @@ def test_initial_phases(setting, kind):
 @pytest.mark.parametrize("setting", SETTINGS | MORE)
 def test_every_program(setting, kind, mixture, dtype):
     name, hyper = (SETTINGS | MORE)[setting]
-    p = make(STFT(64, 16), 643, n_sources=3, dtype=dtype, mixture=mixture)
+    p, exact = (
+        make(STFT(64, 16), 643, n_sources=3, dtype=d, mixture=mixture) for d in (dtype, "float64")
+    )
     init = initial(kind, p)
+    start = p.start(init, 3).astype(np.complex128)
     for n_iter in (1, 2, 3):
         expected = arrays(name, p, n_iter, init=init, rng=3, **hyper)
         ours = solve.solve(name, p, n_iter, init=init, rng=3, **hyper)
-        near(ours, expected, 1e-10 if dtype == "float64" else 1e-5 * 10 ** (n_iter - 1))
+        if dtype == "float64":
+            near(ours, expected, 1e-10)
+        elif n_iter == 1:
+            near(ours, expected, 1e-5)
+        else:
+            # Some programs amplify rounding a hundredfold an iteration: the kernel may be as far
+            # from the truth as the array path is.
+            truth = arrays(name, exact, n_iter, init=start, **hyper)
+            off = np.linalg.norm(expected - truth) / np.linalg.norm(truth)
+            near(ours, truth, 1e-5 + 4 * off)
 
 
 @pytest.mark.parametrize("setting", [*SOME, "misi-mix-first"])
