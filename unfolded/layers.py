@@ -19,6 +19,7 @@ from phaserec.algorithms import ALGORITHMS, Algorithm, Hyper, Range, momentum, r
 from phaserec.algorithms.combinators import estimate
 from phaserec.iteration import MOMENTUM, prepare
 from phaserec.problem import shares
+from unfolded.bands import mel_bands
 from unfolded.windows import LearnedSTFT
 
 
@@ -103,14 +104,22 @@ class LayerProblem:
 class MagnitudeRefinement(nn.Module):
     """Bounded multiplicative correction of magnitudes, ``V · exp(b tanh(net))``, at first 1.
 
-    The network is two convolutions over frequency and time, shared by all sources. It sees the
-    target magnitudes, those of the current estimate and those of the mixture, relative to the
-    mean of the mixture in each frame, so that it does not depend on the level.
+    The network sees the target magnitudes, those of the current estimate and those of the
+    mixture, gathered into bands and relative to the mean of the mixture in each frame, so that it
+    does not depend on the level; it looks a few frames back and ahead.
 
     Parameters
     ----------
-    hidden : int, default 8
-        Channels between the convolutions.
+    n_sources : int
+        Number of sources J.
+    n_fft : int
+        Transform length; F = n_fft // 2 + 1.
+    n_bands : int, default 64
+        Number of bands, at most F; mel-spaced as for 16 kHz.
+    hidden : int, default 96
+        Units of the hidden layer.
+    context : int, default 2
+        Frames it sees on either side.
     bound : float, default log 2
         Largest logarithm b of a correction.
     dtype : torch.dtype, optional
@@ -118,14 +127,29 @@ class MagnitudeRefinement(nn.Module):
     """
 
     def __init__(
-        self, hidden: int = 8, bound: float = math.log(2), *, dtype: torch.dtype | None = None
+        self,
+        n_sources: int,
+        n_fft: int,
+        *,
+        n_bands: int = 64,
+        hidden: int = 96,
+        context: int = 2,
+        bound: float = math.log(2),
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.bound = bound
-        self.conv1 = nn.Conv2d(3, hidden, 3, padding=1, dtype=dtype)
-        self.conv2 = nn.Conv2d(hidden, 1, 3, padding=1, dtype=dtype)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        n_bins = n_fft // 2 + 1
+        n_bands = min(n_bands, n_bins)
+        self.bands: Tensor
+        bands = torch.from_numpy(mel_bands(n_bands, n_fft, 16000))
+        self.register_buffer("bands", bands.to(dtype or torch.get_default_dtype()), False)
+        self.inlet = nn.Conv1d(
+            (2 * n_sources + 1) * n_bands, hidden, 2 * context + 1, padding=context, dtype=dtype
+        )
+        self.outlet = nn.Conv1d(hidden, n_sources * n_bins, 1, dtype=dtype)
+        nn.init.zeros_(self.outlet.weight)
+        nn.init.zeros_(self.outlet.bias)  # type: ignore[arg-type]
 
     def forward(self, V: Tensor, S: Tensor, total: Tensor) -> Tensor:
         """Correct magnitudes.
@@ -144,13 +168,13 @@ class MagnitudeRefinement(nn.Module):
         Tensor, shape (..., J, F, T)
             Corrected magnitudes, between ``V exp(−b)`` and ``V exp(b)``.
         """
-        total = total.unsqueeze(-3)
-        level = total.mean(-2, keepdim=True) + 1e-8
-        parts = [torch.log1p(part / level).expand(V.shape) for part in (V, S.abs(), total)]
-        features = torch.stack(parts, -3).reshape(-1, 3, *V.shape[-2:])
-        weight = self.conv1.weight
-        hidden = nn.functional.gelu(self.conv1(features.to(weight.dtype)))
-        correction = self.bound * self.conv2(hidden).tanh().reshape(V.shape)
+        total = total.unsqueeze(-3).expand(*V.shape[:-3], 1, *V.shape[-2:])
+        parts = torch.cat([V, S.abs(), total], -3).to(self.bands.dtype)
+        level = parts[..., -1:, :, :].mean(-2, keepdim=True) + 1e-8
+        features = (self.bands @ parts / level).log1p().flatten(-3, -2)
+        features = features.reshape(-1, *features.shape[-2:])
+        hidden = nn.functional.gelu(self.inlet(features))
+        correction = self.bound * self.outlet(hidden).tanh().reshape(V.shape)
         return V * correction.to(V.dtype).exp()
 
 
@@ -190,6 +214,7 @@ class _Layer(nn.Module):
         shapes: dict[str, tuple[int, ...]],
         n_sources: int,
         refine: bool,
+        n_fft: int,
         dtype: Any,
     ) -> None:
         super().__init__()
@@ -203,7 +228,7 @@ class _Layer(nn.Module):
             value = _Value(float(hyper[name]), h.range, shapes.get(name, ()), dtype)
             self.hyper[f"{name}_"] = value  # some names are attributes of ModuleDict
         self.logits = nn.Parameter(torch.zeros(n_sources, 1, 1, dtype=dtype))
-        self.refinement = MagnitudeRefinement(dtype=dtype) if refine else None
+        self.refinement = MagnitudeRefinement(n_sources, n_fft, dtype=dtype) if refine else None
 
     def values(self) -> dict[str, Any]:
         """Hyper-parameters of the step by name: tensors, and constants."""
@@ -344,7 +369,7 @@ class UnfoldedInversion(nn.Module):
         if sigma_per_frequency:
             shapes["sigma"] = (stft.n_bins, 1)
         self.layers = nn.ModuleList(
-            _Layer(self.entry, known, values, shapes, self.n_sources, refine, dtype)
+            _Layer(self.entry, known, values, shapes, self.n_sources, refine, stft.n_fft, dtype)
             for _ in range(1 if tied else self.n_layers)
         )
         self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None

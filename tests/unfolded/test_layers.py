@@ -257,7 +257,7 @@ def test_refinement_is_bounded(small_stft, small_problem):
     net = UnfoldedInversion("misi-mix-first", 1, stft=small_stft, n_sources=2, refine=True, **F64)
     for scale, factor in ((1e6, 2.0), (-1e6, 0.5)):
         with torch.no_grad():
-            net.layers[0].refinement.conv2.bias.fill_(scale)
+            net.layers[0].refinement.outlet.bias.fill_(scale)
         torch.testing.assert_close(net.spectrogram(V, x).abs(), factor * V)
 
 

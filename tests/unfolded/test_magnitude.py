@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from phaserec import STFT
+from unfolded.bands import mel_bands
 from unfolded.magnitude import (
     MASKS,
     NETWORKS,
@@ -18,7 +19,6 @@ from unfolded.magnitude import (
     get_mask,
     oracle_magnitudes,
 )
-from unfolded.magnitude.gru import mel_bands
 from unfolded.magnitude.open_unmix import max_bin_of
 
 # What torch.save of the official module holds, per target.

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from phaserec._xp import as_int
+from unfolded.bands import mel_bands
 from unfolded.magnitude.masks import get_mask
 
 # Compresses magnitudes: about −100 dB of full scale with common windows.
@@ -110,27 +110,3 @@ class GRUMasks(nn.Module):
         shape = (batch, channels, n_frames, self.n_sources, n_bins, self.mask.n_logits)
         masks = self.mask(self.outlet(hidden).reshape(shape))
         return masks.permute(0, 3, 1, 4, 2).to(magnitudes) * magnitudes.unsqueeze(1)
-
-
-def mel_bands(n_bands: int, n_fft: int, sample_rate: float) -> np.ndarray:
-    """Triangular bands, equally spaced on the mel scale (O'Shaughnessy 1987), of mean weight.
-
-    Parameters
-    ----------
-    n_bands : int
-        Number of bands, from 0 Hz to half the sample rate.
-    n_fft : int
-        Transform length.
-    sample_rate : float
-        Sample rate in Hz.
-
-    Returns
-    -------
-    ndarray, shape (n_bands, F)
-        Weights; each row sums to 1, or to 0 where a band is narrower than a bin.
-    """
-    mels = 2595 * np.log10(1 + np.fft.rfftfreq(n_fft, 1 / sample_rate) / 700)
-    position = mels / (2595 * np.log10(1 + sample_rate / 1400)) * (n_bands - 1)
-    weights = np.maximum(1 - np.abs(position - np.arange(n_bands)[:, None]), 0)
-    total = weights.sum(axis=1, keepdims=True)
-    return weights / np.where(total == 0, 1, total)
