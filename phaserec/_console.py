@@ -1,6 +1,7 @@
 """How a command line ends: results on stdout, one line for bad input, tracebacks on request."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +26,8 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
     debug = "--debug" in given
     given = [arg for arg in given if arg != "--debug"]
     try:
-        command.main(given, prog_name=program, standalone_mode=False)
+        typed = shlex.join([program, *given])
+        command.main(given, prog_name=program, standalone_mode=False, obj=typed)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
@@ -40,6 +42,11 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{program}: interrupted", err=True)
         sys.exit(130)
+
+
+def command_line() -> str:
+    """The command that is running, as it was typed."""
+    return str(click.get_current_context().find_root().obj)
 
 
 def _one_line(error: BaseException) -> str:

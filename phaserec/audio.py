@@ -1,7 +1,6 @@
 """Audio files in and out: soundfile for the formats, soxr for the rates."""
 
 import os
-import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,26 @@ from typing import Any
 
 import numpy as np
 import soundfile
+
+from phaserec._files import write_files
+
+SUFFIXES = frozenset(
+    (
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+    )
+)
+"""Endings of names that are taken for audio files when a folder is searched."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,41 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     return np.ascontiguousarray(out.T).reshape(*samples.shape[:-1], -1)
 
 
+def stack(files: dict[str, Audio], whole: Audio | None) -> np.ndarray:
+    """Waveforms of sources side by side.
+
+    Parameters
+    ----------
+    files : dict of str to Audio
+        The sources by name.
+    whole : Audio or None
+        The mixture whose rate, channels and length they must have; None is the first of them.
+
+    Returns
+    -------
+    ndarray, shape (channels, J, time)
+        Samples.
+
+    Raises
+    ------
+    ValueError
+        If one differs in rate, channels or length.
+    """
+    first = whole or next(iter(files.values()))
+    title = "the mixture" if whole else next(iter(files))
+    for name, file in files.items():
+        for what, mine, wanted in (
+            ("sample rate", file.rate, first.rate),
+            ("number of channels", file.samples.shape[0], first.samples.shape[0]),
+            ("length", file.samples.shape[1], first.samples.shape[1]),
+        ):
+            if mine != wanted:
+                raise ValueError(
+                    f"{name} has {what} {mine}, but {title} has {wanted}; they must agree"
+                )
+    return np.stack([file.samples for file in files.values()], axis=1)
+
+
 def check_subtype(subtype: str) -> None:
     """Raise ValueError unless WAV files can have this sample format."""
     known = soundfile.available_subtypes("WAV")
@@ -101,8 +155,10 @@ def check_subtype(subtype: str) -> None:
         raise ValueError(f"subtype={subtype!r} is not one of {', '.join(known)}")
 
 
-def encode(samples: np.ndarray, rate: int, *, subtype: str = "FLOAT") -> bytes:
-    """WAV file as bytes.
+def encode(
+    samples: np.ndarray, rate: int, *, subtype: str = "FLOAT", container: str = "WAV"
+) -> bytes:
+    """Audio file as bytes.
 
     Parameters
     ----------
@@ -112,6 +168,8 @@ def encode(samples: np.ndarray, rate: int, *, subtype: str = "FLOAT") -> bytes:
         Sample rate in Hz.
     subtype : str, default "FLOAT"
         Sample format, such as ``"PCM_16"``.
+    container : str, default "WAV"
+        Kind of file, such as ``"FLAC"``.
 
     Returns
     -------
@@ -119,7 +177,7 @@ def encode(samples: np.ndarray, rate: int, *, subtype: str = "FLOAT") -> bytes:
         Contents of the file.
     """
     buffer = BytesIO()
-    soundfile.write(buffer, samples.T, rate, format="WAV", subtype=subtype)
+    soundfile.write(buffer, samples.T, rate, format=container, subtype=subtype)
     return buffer.getvalue()
 
 
@@ -145,15 +203,7 @@ def write(
         If a file cannot be written.
     """
     check_subtype(subtype)
-    parts = [path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for path in paths]
-    try:
-        for part, samples in zip(parts, waveforms, strict=True):
-            part.write_bytes(encode(samples, rate, subtype=subtype))
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    write_files(paths, (encode(samples, rate, subtype=subtype) for samples in waveforms))
 
 
 def example() -> tuple[Audio, dict[str, Audio]]:

@@ -1,6 +1,6 @@
 """Waveforms of a problem: the fused kernel where it applies, else the loop over arrays."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from phaserec._xp import Array, as_int
@@ -45,6 +45,37 @@ def solution(
         S = current
         yield done / n_iter
     return problem.waveforms(S)
+
+
+def trajectory(
+    algorithm: Any,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Any = None,
+    rng: Any = None,
+    **hyper: Any,
+) -> Iterator[Array]:
+    """Waveforms after every iteration, by the fused kernel where it applies.
+
+    Parameters
+    ----------
+    algorithm, problem, n_iter, init, rng, **hyper
+        As for :func:`phaserec.iterate`.
+
+    Yields
+    ------
+    array, shape (..., J, time)
+        Waveforms after one more iteration.
+    """
+    entry, values = prepare(algorithm, hyper)
+    n_iter = as_int("n_iter", n_iter, 0)
+    kernel = fused(entry, problem, init, rng, values) if n_iter else None
+    if kernel is not None:
+        yield from kernel.trajectory(n_iter)
+        return
+    for S in iterate(entry, problem, n_iter, init=problem.start(init, rng), **values):
+        yield problem.waveforms(S)
 
 
 def fused(entry: Any, problem: Problem, init: Any, rng: Any, hyper: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from phaserec import STFT, Problem
 from phaserec.algorithms import ALGORITHMS
+from phaserec.evaluation import METRICS
 
 # The same examples at every run and no wall-clock limits: a failure is always reproducible.
 settings.register_profile(
@@ -106,6 +107,15 @@ def registry():
     yield ALGORITHMS
     ALGORITHMS.clear()
     ALGORITHMS.update(before)
+
+
+@pytest.fixture
+def metrics():
+    """The registry of metrics, put back afterwards."""
+    before = dict(METRICS)
+    yield METRICS
+    METRICS.clear()
+    METRICS.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,6 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name, registry):
+def test_examples(name, registry, metrics):
     result = doctest.testmod(import_module(name), verbose=False)
     assert result.failed == 0

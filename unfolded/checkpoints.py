@@ -1,7 +1,5 @@
 """Reading and writing weights, without running what is in a file."""
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
+
+from phaserec._files import write_files
 
 
 def read_state(path: Any) -> dict[str, Tensor]:
@@ -66,33 +66,7 @@ def write_state(state: Mapping[str, Tensor], path: Any) -> None:
         File.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    write_bytes(save(tensors), path)
-
-
-def write_bytes(content: bytes, path: Any) -> None:
-    """Write a file under a temporary name and rename it, so that no half file is ever seen.
-
-    Parameters
-    ----------
-    content : bytes
-        Content.
-    path : str or path
-        File; its folder must exist.
-    """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp makes it private
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_files([Path(path)], [save(tensors)])
 
 
 def load_into(module: torch.nn.Module, state: Mapping[str, Tensor], name: str) -> None:

@@ -15,8 +15,10 @@ from phaserec import __version__
 from phaserec._console import run_command
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import numpy as np
 
+    from phaserec.audio import Audio
+    from phaserec.report import Report
     from unfolded.model import UnfoldedSeparator
 
 
@@ -30,9 +32,10 @@ def cli() -> None:
 _model = click.option(
     "--model",
     "model_folder",
-    required=True,
+    default="speech-enhancement",
+    show_default=True,
     metavar="DIR",
-    help="Folder of the model: config.json and model.safetensors.",
+    help="Folder of the model, with config.json and model.safetensors, or one that ships.",
 )
 _device = click.option("--device", default="cpu", show_default=True, help="A torch device.")
 
@@ -88,11 +91,25 @@ def _epoch_line(row: dict[str, Any]) -> str:
 
 @cli.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the results.")
+@click.option(
+    "-o",
+    "--output",
+    default="separated",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the results.",
+)
 @_model
 @click.option("--subtype", default="FLOAT", show_default=True, help="Sample format, e.g. PCM_16.")
 @click.option(
     "--chunk", default=60.0, show_default=True, help="Seconds to separate at once; bounds memory."
+)
+@click.option("--report", metavar="FILE", help="Write an HTML page to listen to and look at.")
+@click.option(
+    "--report-seconds",
+    default=30.0,
+    show_default=True,
+    help="Seconds of sound, from the beginning, in the report.",
 )
 @_device
 def separate(
@@ -101,6 +118,8 @@ def separate(
     model_folder: str,
     subtype: str,
     chunk: float,
+    report: str | None,
+    report_seconds: float,
     device: str,
 ) -> None:
     """Separate audio files into their sources, one WAV file each.
@@ -114,6 +133,12 @@ def separate(
     from unfolded.metrics import separate as separate_samples
 
     audio.check_subtype(subtype)
+    if report is not None:
+        from phaserec.report import check_report
+
+        check_report("--report", report, report_seconds)
+        if len(inputs) > 1:
+            raise ValueError(f"--report is the page of one INPUT, but there are {len(inputs)}")
     model = _load_model(model_folder, device)
     stems = [Path(name).stem for name in inputs]
     for number, (name, stem) in enumerate(zip(inputs, stems, strict=True), start=1):
@@ -142,89 +167,85 @@ def separate(
         audio.write(paths, list(sources), recording.rate, subtype=subtype)
         for path in paths:
             click.echo(path)
+        if report is not None:
+            from phaserec.report import save
+
+            page = _separation(model, model_folder, name, recording, sources, report_seconds)
+            save(page, report)
+            click.echo(report)
+
+
+def _separation(
+    model: "UnfoldedSeparator",
+    model_folder: str,
+    name: str,
+    recording: "Audio",
+    sources: "np.ndarray",
+    seconds: float,
+) -> "Report":
+    """Report of a mixture ``(channels, time)`` and its sources ``(J, channels, time)``."""
+    from pathlib import Path
+
+    from phaserec._console import command_line
+    from phaserec.report import Panel, Report, Track
+
+    tracks = [Track("mixture", "mixture", recording.samples)]
+    tracks += [
+        Track(target, Path(model_folder).name, samples)
+        for target, samples in zip(model.targets, sources, strict=True)
+    ]
+    title = "Standard input" if name == "-" else Path(name).name
+    return Report(
+        title=title,
+        summary=f"Separated into {', '.join(model.targets)} by the model "
+        f"{Path(model_folder).name}.",
+        command=command_line(),
+        panel=Panel(tracks, recording.rate, model.stft, seconds),
+        settings={
+            "Sample rate": f"{recording.rate} Hz",
+            "Sample rate of the model": f"{model.sample_rate:g} Hz",
+            "Duration": f"{recording.samples.shape[-1] / recording.rate:.3f} s",
+            "Channels": len(recording.samples),
+            "Transform": f"{model.stft.n_fft} points, hop {model.stft.hop_length}",
+            "Inversion": model.inversion.entry.name if model.inversion else "mixture phase",
+        },
+    )
 
 
 @cli.command()
 @click.argument("folder")
 @_model
 @click.option("--target", metavar="NAME", help="Source in clean/ [speech, else the first].")
-@click.option("--csv", "csv_file", metavar="FILE", help="Also write the table as CSV.")
-@click.option("--json", "json_file", metavar="FILE", help="Also write it as JSON.")
+@click.option(
+    "--metrics", metavar="NAMES", help="Names with commas, or all [SNR, SI-SDR, SDR and gains]."
+)
+@click.option("--csv", "csv_file", metavar="FILE", help="Also write the scores as CSV.")
+@click.option("--json", "json_file", metavar="FILE", help="Also write scores and summary as JSON.")
 @_device
 def evaluate(
     folder: str,
     model_folder: str,
     target: str | None,
+    metrics: str | None,
     csv_file: str | None,
     json_file: str | None,
     device: str,
 ) -> None:
     """Score a model on the pairs of files in FOLDER/clean and FOLDER/noisy.
 
-    SNR, SI-SDR and SDR in dB, of the noisy file and of the estimate.
+    The metrics are those of phaserec evaluate. Names that end with i are gains over the noisy file.
     """
-    from pathlib import Path
+    from tqdm import tqdm
 
+    from phaserec.evaluation.job import check_targets, choose, deliver
+    from unfolded.metrics import SCORES
     from unfolded.metrics import evaluate as rows_of
-    from unfolded.metrics import mean_row
 
-    for name in (csv_file, json_file):
-        if name is not None and not Path(name).absolute().parent.is_dir():
-            raise NotADirectoryError(f"{name}: {Path(name).parent} is not a folder")
-    rows: list[dict[str, Any]] = []
-    width = 0
-    for row in rows_of(_load_model(model_folder, device), folder, target=target):
-        if not rows:
-            width = max(24, len(row["file"]) + 2)
-            click.echo(f"{'file':<{width}}" + _table_head())
-        rows.append(row)
-        click.echo(_table_line(row, width))
-    rows.append(mean_row(rows))
-    click.echo(_table_line(rows[-1], width))
-    if csv_file is not None:
-        _write_csv(rows, Path(csv_file))
-    if json_file is not None:
-        _write_json(rows, Path(json_file))
-
-
-_SCORES = {"snr": "SNR", "si_sdr": "SI-SDR", "sdr": "SDR"}
-
-
-def _table_head() -> str:
-    return "".join(f"  {name:>8}{'after':>8}" for name in _SCORES.values())
-
-
-def _table_line(row: dict[str, Any], width: int) -> str:
-    pairs = (f"  {row[f'{n}_before']:8.2f}{row[f'{n}_after']:8.2f}" for n in _SCORES)
-    return f"{row['file']:<{width}}" + "".join(pairs)
-
-
-def _write_csv(rows: Sequence[dict[str, Any]], path: "Path") -> None:
-    import csv
-    import io
-
-    from unfolded.checkpoints import write_bytes
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(text.getvalue().encode(), path)
-
-
-def _write_json(rows: Sequence[dict[str, Any]], path: "Path") -> None:
-    import json
-    from math import isfinite
-
-    from unfolded.checkpoints import write_bytes
-
-    # JSON has no infinity: a perfect or a silent estimate is null.
-    plain = [
-        {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()}
-        for row in rows
-    ]
-    text = json.dumps({"files": plain[:-1], "mean": plain[-1]}, indent=2)
-    write_bytes(f"{text}\n".encode(), path)
+    chosen = choose(metrics, SCORES, with_mixture=True, program="unfolded")
+    check_targets(csv_file, json_file)
+    scores = rows_of(_load_model(model_folder, device), folder, target=target, metrics=chosen)
+    rows = list(tqdm(scores, disable=not sys.stderr.isatty(), leave=False))
+    deliver(rows, {}, chosen, csv_file, json_file, program="unfolded")
 
 
 @cli.command()
@@ -247,7 +268,7 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
 
     import torch
 
-    from unfolded.checkpoints import write_bytes
+    from phaserec._files import write_files
 
     model = _load_model(model_folder, "cpu")
     network, stft = model.magnitude_network, model.stft
@@ -273,7 +294,7 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
             f"{type(error).__name__}: {reason}"
         ) from error
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(buffer.getvalue(), Path(output))
+    write_files([Path(output)], [buffer.getvalue()])
     click.echo(output)
     if model.inversion is not None:
         click.echo(

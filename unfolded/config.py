@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from phaserec import STFT
+from phaserec._files import write_files
 from phaserec.algorithms.registry import suggestion
-from unfolded.checkpoints import load_into, read_state, write_bytes
+from unfolded.checkpoints import load_into, read_state
 from unfolded.data import (
     Augmentation,
     MixingDataset,
@@ -418,7 +419,7 @@ def save_config(config: Config, path: str | Path) -> None:
     import yaml
 
     text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-    write_bytes(text.encode(), path)
+    write_files([Path(path)], [text.encode()])
 
 
 def build_dataset(config: DatasetConfig, data: DataConfig, seed: int) -> Mixtures:

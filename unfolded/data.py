@@ -17,23 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from phaserec._xp import as_int
-
-SUFFIXES = frozenset(
-    (
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".caf",
-        ".w64",
-    )
-)
+from phaserec.audio import SUFFIXES
 
 # How often an item draws again when it met a damaged or a silent stretch of audio.
 _TRIES = 20

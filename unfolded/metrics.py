@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from phaserec import audio, measures
+from phaserec import audio
+from phaserec.evaluation import Metric, Row, score
 from unfolded.data import AudioFile, file_pairs
 from unfolded.model import UnfoldedSeparator
 
-MEASURES = {"snr": measures.snr, "si_sdr": measures.si_sdr, "sdr": measures.sdr}
-
-Row = dict[str, Any]
+SCORES = ("snr", "snri", "si-sdr", "si-sdri", "sdr", "sdri")
+"""Metrics of an evaluation, unless others are asked for."""
 
 
 @torch.no_grad()
@@ -96,7 +96,11 @@ def _separate_chunk(model: UnfoldedSeparator, samples: np.ndarray) -> np.ndarray
 
 
 def evaluate(
-    model: UnfoldedSeparator, folder: str | Path, *, target: str | None = None
+    model: UnfoldedSeparator,
+    folder: str | Path,
+    *,
+    target: str | None = None,
+    metrics: Sequence[str | Metric] = SCORES,
 ) -> Iterator[Row]:
     """Score a model on ``clean/`` and ``noisy/`` files, one row a pair.
 
@@ -108,17 +112,18 @@ def evaluate(
         Folder with the two subfolders.
     target : str, optional
         Which source is in ``clean/``; default ``speech`` if there is one, else the first.
+    metrics : sequence of str or Metric
+        As for :func:`phaserec.evaluation.score`; the noisy file is the mixture.
 
     Yields
     ------
-    dict
-        ``file``, and ``snr``, ``si_sdr``, ``sdr`` in dB (means over channels), each ``_before``
-        (the noisy file) and ``_after`` (the estimate).
+    Row
+        Scores of the estimate; an ``i`` at the end of a name is the gain over the noisy file.
 
     Raises
     ------
     ValueError, OSError
-        If there is no such target, no pair, or a file is damaged.
+        If there is no such target or metric, no pair, or a file is damaged.
     """
     if target is None:
         target = "speech" if "speech" in model.targets else model.targets[0]
@@ -128,10 +133,15 @@ def evaluate(
     for clean_file, noisy_file in file_pairs(folder):
         clean, noisy = _read_pair(clean_file, noisy_file)
         estimate = separate(model, noisy, clean_file.rate)[which]
-        row: Row = {"file": clean_file.path.relative_to(Path(folder) / "clean").as_posix()}
-        for name, measure in MEASURES.items():
-            row[f"{name}_before"] = float(measure(clean, noisy).mean())
-            row[f"{name}_after"] = float(measure(clean, estimate).mean())
+        (row,) = score(
+            clean[None],
+            estimate[None],
+            clean_file.rate,
+            mixture=noisy,
+            metrics=metrics,
+            names=[""],
+            item=clean_file.path.relative_to(Path(folder) / "clean").as_posix(),
+        )
         yield row
 
 
@@ -143,23 +153,3 @@ def _read_pair(clean: AudioFile, noisy: AudioFile) -> tuple[np.ndarray, np.ndarr
             f"{noisy.path} has {len(other)} and {other.shape[1]}"
         )
     return one, other
-
-
-def mean_row(rows: Sequence[Row]) -> Row:
-    """Mean of rows over the values that are finite.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        Rows of :func:`evaluate`.
-
-    Returns
-    -------
-    dict
-        The same columns, ``file`` being ``mean``; NaN where no value is finite.
-    """
-    means: Row = {"file": "mean"}
-    for name in list(rows[0])[1:]:
-        finite = [row[name] for row in rows if math.isfinite(row[name])]
-        means[name] = sum(finite) / len(finite) if finite else math.nan
-    return means

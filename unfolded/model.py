@@ -9,13 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from phaserec import STFT, Problem
-from unfolded.checkpoints import load_into, read_state, write_bytes, write_state
+from phaserec._files import write_files
+from unfolded.checkpoints import load_into, read_state, write_state
 from unfolded.layers import UnfoldedInversion
 from unfolded.magnitude import NETWORKS
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _FORMAT = 1
+
+# Models that ship, a folder each.
+_SHIPPED = Path(__file__).parent / "pretrained"
+DEFAULT_MODEL = "speech-enhancement"
 
 
 class UnfoldedSeparator(nn.Module):
@@ -204,16 +209,17 @@ class UnfoldedSeparator(nn.Module):
         config = json.dumps(self.config, indent=2) + "\n"
         folder.mkdir(parents=True, exist_ok=True)
         write_state(self.state_dict(), folder / _WEIGHTS)
-        write_bytes(config.encode(), folder / _CONFIG)
+        write_files([folder / _CONFIG], [config.encode()])
 
     @classmethod
-    def from_pretrained(cls, folder: Any) -> "UnfoldedSeparator":
-        """Read a separator that :meth:`save_pretrained` wrote.
+    def from_pretrained(cls, folder: Any = DEFAULT_MODEL) -> "UnfoldedSeparator":
+        """Read a separator that :meth:`save_pretrained` wrote, or one that ships.
 
         Parameters
         ----------
-        folder : str or path
-            Folder.
+        folder : str or path, default "speech-enhancement"
+            Folder, or the name of a model that ships with the package, see
+            :func:`shipped_models`; a folder of that name comes first.
 
         Returns
         -------
@@ -225,6 +231,8 @@ class UnfoldedSeparator(nn.Module):
         ValueError
             If a file is missing or damaged, or the weights are of another architecture.
         """
+        if not Path(folder).exists() and str(folder) in shipped_models():
+            folder = _SHIPPED / folder
         folder = Path(folder)
         separator = cls._from_config(_read_config(folder / _CONFIG), str(folder / _CONFIG))
         state = read_state(folder / _WEIGHTS)
@@ -256,9 +264,23 @@ class UnfoldedSeparator(nn.Module):
             raise ValueError(f"{path!r} is no configuration of a separator: {error}") from None
 
 
+def shipped_models() -> list[str]:
+    """Names of the models that ship with the package, for :meth:`from_pretrained`.
+
+    Returns
+    -------
+    list of str
+        Names, sorted.
+    """
+    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{_CONFIG}"))
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"configuration {str(path)!r} does not exist")
+        raise ValueError(
+            f"configuration {str(path)!r} does not exist; models that ship: "
+            f"{', '.join(shipped_models())}"
+        )
     try:
         config = json.loads(path.read_bytes())
     except ValueError as error:

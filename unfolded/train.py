@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from phaserec import measures
-from unfolded.checkpoints import load_into, read_state, write_bytes
+from phaserec._files import write_files
+from unfolded.checkpoints import load_into, read_state
 from unfolded.config import (
     Config,
     LossConfig,
@@ -632,7 +633,7 @@ class Trainer:
         torch.save(state, buffer)
         if whole_epoch:
             self.model.save_pretrained(self.folder / "last")
-        write_bytes(buffer.getvalue(), self.folder / "state.pt")
+        write_files([self.folder / "state.pt"], [buffer.getvalue()])
         _write_csv(self.history, self.folder / "log.csv")
         _write_csv(self.step_rows, self.folder / "steps.csv")
 
@@ -719,7 +720,7 @@ def _write_csv(rows: Sequence[Row], path: Path) -> None:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_bytes(text.getvalue().encode(), path)
+    write_files([path], [text.getvalue().encode()])
 
 
 def _difference(old: Any, new: Any, where: str = "") -> str:

@@ -15,6 +15,7 @@ and are done on samples, after the overlap-add: momentum costs no transform.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from phaserec.kernels.trace import COMPLEX, Graph, Node, SymbolicProblem, Trace, Untraceable
@@ -116,7 +117,12 @@ class Program:
     def reads(self, op: str) -> bool:
         """Whether the rule uses a leaf; mixing uses the mixture, and soft mixing the weights."""
         users = {"X": ("X", "mix", "mixw"), "W": ("W", "mixw")}.get(op, (op,))
-        return any(node.op in users for node in self.nodes())
+        return not self._ops.isdisjoint(users)
+
+    @cached_property
+    def _ops(self) -> frozenset[str]:
+        """What its nodes do; asked for at every call of a pass."""
+        return frozenset(node.op for node in self.nodes())
 
 
 @dataclass(frozen=True)

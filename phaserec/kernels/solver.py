@@ -146,6 +146,30 @@ class Fused:
             for done in self._item(index, V[index], n_iter):
                 yield (k + done / n_iter) / len(items)
 
+    def trajectory(self, n_iter: int) -> Iterator[Array]:
+        """Do iterations one at a time, and give the result of each.
+
+        Parameters
+        ----------
+        n_iter : int
+            Number of iterations, one at least.
+
+        Yields
+        ------
+        array, shape (..., J, time)
+            Waveforms after one more iteration.
+        """
+        if self.rng is not None and self.given is None:
+            self.given = to_numpy(self.problem.start("random", self.rng))
+        V = to_numpy(self.problem.magnitudes)
+        items = [
+            self._item(index, V[index], n_iter, each=True) for index in np.ndindex(*self.batch)
+        ]
+        for done in zip(*items, strict=True):
+            if done[0]:
+                yield self.result()
+                self.waveforms = np.zeros_like(self.waveforms)
+
     def result(self) -> Array:
         """Waveforms ``(..., J, time)`` as the library of the magnitudes has them."""
         like = self.problem.magnitudes
@@ -155,8 +179,13 @@ class Fused:
             else namespace(like).asarray(self.waveforms)
         )
 
-    def _item(self, index: tuple[int, ...], V: np.ndarray, n_iter: int) -> Iterator[int]:
-        """Solve one item of the batch, and yield the iterations done."""
+    def _item(
+        self, index: tuple[int, ...], V: np.ndarray, n_iter: int, *, each: bool = False
+    ) -> Iterator[int]:
+        """Solve one item of the batch, and yield the iterations done.
+
+        With ``each`` it does them one by one, and the waveforms are there after each.
+        """
         problem, stft = self.problem, self.problem.stft
         length = problem.length
         if problem.lengths is not None:
@@ -182,9 +211,8 @@ class Fused:
         if self.reads_spectrogram:
             assert mixture is not None
             X = mixture[None, :, :n_frames]
-        done = self.plan.started - 1
-        schedule = self._schedule(n_iter, V.size)
-        for k, (program, n) in enumerate(schedule):
+
+        def run(program: Program, n: int, result: bool) -> None:
             code = self.codes[id(program)]
             step = Pass(
                 entry=compiled.load(code.text),
@@ -194,7 +222,7 @@ class Fused:
                 signal=signal,
                 side=side,
                 state=state,
-                hyper=self._table(code, k == len(schedule) - 1),
+                hyper=self._table(code, result),
                 coupled=self.coupled,
                 analyse=program.reads("spec"),
                 mixed=program.reads("X") and X is None,
@@ -206,11 +234,30 @@ class Fused:
                 step.run(self.given[index][..., :n_frames].reshape(V.shape), n, threads)
             else:
                 step.run_once(self._phase_parts(V.shape), _BLOCKS)
+
+        def write() -> None:
+            grid.from_rows(signal, self.waveforms[index].reshape(J, -1)[:, :length])
+
+        done = self.plan.started - 1
+        schedule = self._schedule(n_iter, V.size, each)
+        for k, (program, n) in enumerate(schedule):
+            last = k == len(schedule) - 1
+            if each and not last and done + n >= 1 and _differs(self.codes[id(program)]):
+                # The result takes the place of what the next pass reads: make it, and go back.
+                kept = [array.copy() for array in (signal, side, state)]
+                run(program, n, True)
+                write()
+                for array, before in zip((signal, side, state), kept, strict=True):
+                    array[:] = before
+                run(program, n, False)
+            else:
+                run(program, n, last)
+                if each or last:
+                    write()
             done += n
             yield done
-        grid.from_rows(signal, self.waveforms[index].reshape(J, -1)[:, :length])
 
-    def _schedule(self, n_iter: int, size: int) -> list[tuple[Program, int]]:
+    def _schedule(self, n_iter: int, size: int, each: bool) -> list[tuple[Program, int]]:
         """Passes and how often each runs in one call, short enough for progress and Ctrl-C."""
         schedule = [(self.plan.start, 1)]
         left = n_iter - self.plan.started
@@ -220,7 +267,7 @@ class Fused:
         loop = self.plan.loop
         # The last pass runs alone where it makes the result in place of the next one's signal.
         alone = int(left > 0 and _differs(self.codes[id(loop)]))
-        at_once = max(1, _CALL // size)
+        at_once = 1 if each else max(1, _CALL // size)
         while left > alone:
             schedule.append((loop, min(at_once, left - alone)))
             left -= schedule[-1][1]

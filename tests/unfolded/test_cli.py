@@ -252,36 +252,44 @@ def test_evaluate_prints_and_writes_the_scores(unfolded, separator, model):
     code, out, err = unfolded(*args)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert len(lines) == 4 and lines[0].split()[:3] == ["file", "SNR", "after"]
-    assert [line.split()[0] for line in lines[1:]] == ["a.wav", "deep/b.wav", "mean"]
+    assert lines[0].split()[:3] == ["item", "snr", "snri"]
+    assert [line.split()[0] for line in lines[2:4]] == ["a.wav", "deep/b.wav"]
     rows = list(csv.DictReader(Path("t.csv").read_text().splitlines()))
     clean, noisy = (read(f"{folder}/{kind}/a.wav")[0] for kind in ("clean", "noisy"))
     y = metrics.separate(separator, noisy, RATE)[0]
     for name, measure in {
         "snr": measures.snr,
-        "si_sdr": measures.si_sdr,
+        "si-sdr": measures.si_sdr,
         "sdr": measures.sdr,
     }.items():
-        assert float(rows[0][f"{name}_before"]) == pytest.approx(measure(clean, noisy)[0], abs=1e-3)
-        assert float(rows[0][f"{name}_after"]) == pytest.approx(measure(clean, y)[0], abs=1e-3)
-        means = (float(rows[0][f"{name}_after"]) + float(rows[1][f"{name}_after"])) / 2
-        assert float(rows[2][f"{name}_after"]) == pytest.approx(means)
+        after, before = measure(clean, y)[0], measure(clean, noisy)[0]
+        assert float(rows[0][name]) == pytest.approx(after, abs=1e-3)
+        assert float(rows[0][f"{name}i"]) == pytest.approx(after - before, abs=1e-3)
     stored = json.loads(Path("t.json").read_text())
-    assert stored["mean"]["sdr_before"] == float(rows[2]["sdr_before"])
-    assert len(stored["files"]) == 2
+    mean = (float(rows[0]["sdri"]) + float(rows[1]["sdri"])) / 2
+    assert stored["summary"]["all"]["sdri"]["mean"] == pytest.approx(mean)
     noise_target = unfolded("evaluate", folder, "--model", model, "--target", "noise")
     assert noise_target[0] == 0 and noise_target[1] != out
 
 
-def test_evaluate_leaves_infinite_scores_out_of_the_mean(unfolded, model):
+def test_evaluate_takes_other_metrics(unfolded, model):
+    code, out, _ = unfolded(
+        "evaluate", pairs(), "--model", model, "--metrics", "spectral-convergence"
+    )
+    assert code == 0 and out.splitlines()[0].split() == ["item", "spectral-convergence"]
+
+
+def test_evaluate_leaves_silent_references_out_of_the_mean(unfolded, model):
     folder = pairs()
     silent = np.zeros((1, 500))
     write(f"{folder}/clean/c.wav", silent)
     write(f"{folder}/noisy/c.wav", silent + noise(1, 500))
-    assert unfolded("evaluate", folder, "--model", model, "--json", "t.json")[0] == 0
+    code, _, err = unfolded("evaluate", folder, "--model", model, "--json", "t.json")
+    assert (code, err) == (0, "unfolded: c.wav: the reference is silent\n")
     stored = json.loads(Path("t.json").read_text(), parse_constant=pytest.fail)
-    (silent_row,) = [row for row in stored["files"] if row["file"] == "c.wav"]
-    assert silent_row["snr_before"] is None and stored["mean"]["snr_before"] > 5
+    (silent_row,) = [row for row in stored["rows"] if row["item"] == "c.wav"]
+    assert silent_row["values"]["snr"] is None
+    assert stored["summary"]["all"]["snr"]["count"] == 2
 
 
 def test_evaluate_names_files_without_a_partner(unfolded, model):
@@ -319,14 +327,15 @@ def test_export_says_what_is_not_possible(unfolded, model):
         (["train", "c.yaml", "optimiser.lr=1"], ["unknown key optimiser", "'optimizer'"]),
         (["train", "c.yaml", "--resume"], ["no run to resume"]),
         (["train", "c.yaml", "data.train={kind: paired, folder: x}"], ["x/clean: no such"]),
-        (["separate", "in.wav", "-o", "out"], ["Missing option '--model'"]),
+        (["separate"], ["Missing argument 'INPUT...'"]),
         (["separate", "in.wav", "-o", "o", "--model", "none"], ["none", "does not exist"]),
         (["separate", "none.wav", "-o", "o", "--model", "model"], ["none.wav: no such file"]),
         (["separate", "c.yaml", "-o", "o", "--model", "model"], ["c.yaml is not a readable"]),
         (["separate", "c.yaml", "-o", "o", "--model", "model", "--subtype", "X"], ["subtype='X'"]),
         (["separate", "c.yaml", "-o", "o", "--model", "model", "--device", "x"], ["--device x"]),
         (["evaluate", "none", "--model", "model"], ["none/clean: no such"]),
-        (["evaluate", "x", "--model", "model", "--csv", "no/t.csv"], ["no is not a folder"]),
+        (["evaluate", "x", "--model", "model", "--csv", "c.yaml/t"], ["c.yaml is not a folder"]),
+        (["evaluate", "x", "--model", "model", "--metrics", "sdrr"], ["'sdrr'", "'sdr'"]),
         (["evaluate", "x", "--model", "model", "--target", "bass"], ["'bass'", "speech, noise"]),
         (["export", "x.pt2", "--model", "c.yaml"], ["does not exist"]),
         (["trian"], ["trian"]),
@@ -343,9 +352,11 @@ def test_debug_shows_the_traceback(unfolded):
 
 def test_real_pairs_are_scored(unfolded, model, data):
     folder = data / "voicebank_demand"
-    code, out, _ = unfolded("evaluate", folder, "--model", model)
-    rows = [line.split() for line in out.splitlines()[1:-1]]
-    assert code == 0 and len(rows) == 8
-    for name, before, *_ in rows:
-        clean, noisy = (audio.read(folder / k / name).samples for k in ("clean", "noisy"))
-        assert float(before) == pytest.approx(measures.snr(clean, noisy)[0], abs=0.01)
+    args = ["evaluate", folder, "--model", model, "--metrics", "snr,snri", "--csv", "t.csv"]
+    assert unfolded(*args)[0] == 0
+    rows = list(csv.DictReader(Path("t.csv").read_text().splitlines()))
+    assert len(rows) == 8
+    for row in rows:
+        clean, noisy = (audio.read(folder / k / row["item"]).samples for k in ("clean", "noisy"))
+        before = float(row["snr"]) - float(row["snri"])
+        assert before == pytest.approx(measures.snr(clean, noisy)[0], abs=0.01)

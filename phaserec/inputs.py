@@ -1,0 +1,307 @@
+"""What the files of a command hold: mixture, magnitudes, references and their transform."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phaserec import audio
+from phaserec._xp import Array
+from phaserec.problem import Problem
+from phaserec.stft import STFT
+
+_SETTINGS = ("rate", "length", "n_fft", "hop_length", "win_length")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the files held.
+
+    Attributes
+    ----------
+    title : str
+        What they are, in a word or two.
+    names : list of str
+        Names of the J sources.
+    magnitudes : ndarray, shape (channels, J, F, T)
+        Target magnitudes.
+    mixture : ndarray, shape (channels, time), or None
+        Mixture waveform.
+    init : ndarray, shape (channels, J, F, T), or None
+        Spectrograms of the estimates.
+    references : ndarray, shape (channels, J, time), or None
+        True sources.
+    rate : int
+        Sample rate in Hz.
+    length : int or None
+        Length of the signals in samples.
+    stft : STFT
+        The transform.
+    shipped : bool
+        Whether it is the example that ships, whose estimates are the true sources.
+    """
+
+    title: str
+    names: list[str]
+    magnitudes: np.ndarray
+    mixture: np.ndarray | None
+    init: np.ndarray | None
+    references: np.ndarray | None
+    rate: int
+    length: int | None
+    stft: STFT
+    shipped: bool = False
+
+    def problem(self, device: str) -> Problem:
+        """The problem on a device, ``"cpu"`` for numpy or one of torch.
+
+        Parameters
+        ----------
+        device : str
+            The device.
+
+        Returns
+        -------
+        Problem
+            With a mixture where there is one.
+
+        Raises
+        ------
+        ValueError
+            If the device is not available or the arrays are not valid.
+        """
+        return Problem(
+            _to_device(self.magnitudes, device),
+            None if self.mixture is None else _to_device(self.mixture, device),
+            stft=self.stft,
+            length=self.length,
+        )
+
+    def start(self, init: str | None, device: str) -> Any:
+        """Initial phase as :func:`phaserec.iterate` takes it.
+
+        Parameters
+        ----------
+        init : str or None
+            The word, or ``"estimates"`` for the phases of the estimates.
+        device : str
+            The device of the problem.
+
+        Returns
+        -------
+        str, array of shape (channels, J, F, T), or None
+            The word, or the spectrograms of the estimates.
+
+        Raises
+        ------
+        ValueError
+            If there are no estimates.
+        """
+        if init != "estimates":
+            return init
+        if self.init is None:
+            raise ValueError("--init estimates needs --estimates; magnitudes alone have no phase")
+        return _to_device(self.init, device)
+
+
+def load(
+    mixture: str | None,
+    estimates: Sequence[str],
+    magnitudes: str | None,
+    references: Sequence[str],
+    *,
+    window: str | None,
+    transform: STFT | None = None,
+    **settings: int | None,
+) -> Inputs:
+    """Read the files of a command.
+
+    Parameters
+    ----------
+    mixture : str or None
+        Audio of the mixture; without it and ``magnitudes`` the example that ships is taken.
+    estimates, references : sequence of str
+        Audio of the estimated and of the true sources.
+    magnitudes : str or None
+        npz or npy file of magnitudes.
+    window : str or None
+        Window of the transform.
+    transform : STFT, optional
+        What the transform is where nothing else says so; default ``STFT()``. Its hop and window
+        length go with its ``n_fft``.
+    **settings : int or None
+        ``rate``, ``length``, ``n_fft``, ``hop_length`` and ``win_length``; None is what the files
+        or the transform say.
+
+    Returns
+    -------
+    Inputs
+        Arrays that agree with one another.
+
+    Raises
+    ------
+    ValueError, OSError
+        For anything wrong with the files.
+    """
+    transform = STFT() if transform is None else transform
+    inputs = _load(mixture, estimates, magnitudes, references, settings, window, transform)
+    _check_references(inputs)
+    return inputs
+
+
+def _load(
+    mixture: str | None,
+    estimates: Sequence[str],
+    magnitudes: str | None,
+    references: Sequence[str],
+    settings: dict[str, int | None],
+    window: str | None,
+    transform: STFT,
+) -> Inputs:
+    if estimates and magnitudes:
+        raise ValueError("--estimates and --magnitudes both give magnitudes; use one of them")
+    if mixture is None and (estimates or (references and not magnitudes)):
+        raise ValueError("--estimates and --references go with a MIXTURE; name it first")
+    if mixture is not None and not (estimates or magnitudes):
+        raise ValueError(
+            "MIXTURE needs the magnitudes of its sources: add --estimates a.wav b.wav or "
+            "--magnitudes m.npz"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    if magnitudes is not None:
+        arrays, stored = _read_magnitudes(Path(magnitudes))
+        settings = {k: stored.get(k) if v is None else v for k, v in settings.items()}
+    stft = _transform(settings, window, transform)
+    if mixture is None and magnitudes is None:
+        whole, sources = audio.example()
+        waves = audio.stack(sources, whole)
+        S = stft(waves)
+        return Inputs(
+            "The shipped example",
+            list(sources),
+            np.abs(S),
+            whole.samples,
+            S,
+            waves,
+            whole.rate,
+            None,
+            stft,
+            shipped=True,
+        )
+    if mixture is None:
+        if settings["rate"] is None:
+            raise ValueError("magnitudes alone carry no sample rate; add --rate, such as 16000")
+        V = _channels(arrays, None)
+        length = settings["length"]
+        truth = None
+        if references:
+            truth = audio.stack(_read_all(references), None)
+            length = truth.shape[-1] if length is None else length
+        title = Path(magnitudes or "").name
+        return Inputs(title, list(arrays), V, None, None, truth, settings["rate"], length, stft)
+    whole = audio.read(mixture)
+    if settings["rate"] not in (None, whole.rate):
+        raise ValueError(f"--rate {settings['rate']} but {mixture} has {whole.rate} Hz")
+    truth = audio.stack(_read_all(references), whole) if references else None
+    title = "Standard input" if mixture == "-" else Path(mixture).name
+    if estimates:
+        files = _read_all(estimates)
+        S = stft(audio.stack(files, whole))
+        names, V = list(files), np.abs(S)
+    else:
+        names, V, S = list(arrays), _channels(arrays, len(whole.samples)), None
+    return Inputs(title, names, V, whole.samples, S, truth, whole.rate, None, stft)
+
+
+def _transform(settings: dict[str, int | None], window: str | None, otherwise: STFT) -> STFT:
+    n_fft = otherwise.n_fft if settings["n_fft"] is None else settings["n_fft"]
+    hop_length, win_length = settings["hop_length"], settings["win_length"]
+    if n_fft == otherwise.n_fft:
+        hop_length = otherwise.hop_length if hop_length is None else hop_length
+        win_length = otherwise.win_length if win_length is None else win_length
+    window = otherwise.window if window is None else window
+    return STFT(n_fft, hop_length, win_length, window, otherwise.center)
+
+
+def _check_references(inputs: Inputs) -> None:
+    if inputs.references is None:
+        return
+    channels, count, _ = inputs.references.shape
+    if (channels, count) != inputs.magnitudes.shape[:2]:
+        raise ValueError(
+            f"{count} --references of {channels} channel(s) for {len(inputs.names)} sources of "
+            f"{len(inputs.magnitudes)}; give one for each source, in the same order"
+        )
+
+
+def _read_all(paths: Sequence[str]) -> dict[str, audio.Audio]:
+    """Files by a name for each: the stem, numbered where stems repeat."""
+    stems = [Path(path).stem for path in paths]
+    names = [
+        stem if stems.count(stem) == 1 else f"{stem}-{number}"
+        for number, stem in enumerate(stems, start=1)
+    ]
+    return {name: audio.read(path) for name, path in zip(names, paths, strict=True)}
+
+
+def _read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Magnitudes ``([channels,] F, T)`` by source name, and the settings stored with them."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            loaded = {"magnitudes": loaded}
+        contents = {name: loaded[name] for name in loaded}
+    except (ValueError, OSError, EOFError, AttributeError) as error:
+        raise ValueError(f"{path} is not an npz or npy file of numbers: {error}") from None
+    scalars = {k: v for k, v in contents.items() if k in (*_SETTINGS, "sr") and v.ndim == 0}
+    settings = {"rate" if k == "sr" else k: int(v) for k, v in scalars.items()}
+    arrays = {k: v for k, v in contents.items() if k not in scalars}
+    for name, values in arrays.items():
+        if values.dtype.kind not in "fiu" or values.ndim < 2:
+            raise ValueError(
+                f"{path}: {name!r} is {values.dtype} of shape {values.shape}, expected real "
+                "magnitudes (F, T), (J, F, T) or (channels, J, F, T)"
+            )
+    if set(arrays) == {"magnitudes"}:
+        values = arrays["magnitudes"]
+        values = values[None] if values.ndim == 2 else values
+        arrays = {f"source{j + 1}": values[..., j, :, :] for j in range(values.shape[-3])}
+    if not arrays:
+        raise ValueError(f"{path} holds no magnitudes")
+    return arrays, settings
+
+
+def _channels(arrays: dict[str, np.ndarray], channels: int | None) -> np.ndarray:
+    """Stack to ``(channels, J, F, T)``."""
+    shapes = {name: values.shape for name, values in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"magnitudes of the sources differ in shape: {shapes}")
+    stacked = np.stack([v.astype(np.result_type(v, np.float32)) for v in arrays.values()], axis=-3)
+    if stacked.ndim == 3:
+        stacked = stacked[None]
+    if stacked.ndim != 4 or (channels is not None and len(stacked) != channels):
+        raise ValueError(
+            f"magnitudes of shape {next(iter(shapes.values()))} for each source do not go with a "
+            f"mixture of {channels} channel(s); expected (F, T) or (channels, F, T)"
+        )
+    return stacked
+
+
+def _to_device(values: np.ndarray, device: str) -> Array:
+    if device == "cpu":
+        return values
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            f"--device {device} needs torch: pip install 'phaserec[unfolded]'"
+        ) from None
+    try:
+        return torch.from_numpy(values).to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {device} is not available: {reason}") from None

@@ -1,0 +1,329 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  root.dataset.scripted = "";
+  const find = (selector) => document.querySelector(selector);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+
+  // Theme: that of the system until it is switched.
+  const themeButton = find("#theme");
+  const systemDark = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : systemDark.matches);
+  const nameTheme = () => {
+    themeButton.textContent = isDark() ? "Light" : "Dark";
+    themeButton.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+  };
+  themeButton.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    nameTheme();
+  });
+  systemDark.addEventListener("change", nameTheme);
+  nameTheme();
+
+  // Tables: a click on a heading sorts by it, a second one the other way round.
+  for (const button of all(".sort")) {
+    button.addEventListener("click", () => {
+      const heading = button.closest("th");
+      const body = heading.closest("table").tBodies[0];
+      const down = heading.getAttribute("aria-sort") === "ascending";
+      const value = (row) => row.cells[heading.cellIndex].dataset.order;
+      const compare = heading.classList.contains("number")
+        ? (a, b) => asNumber(value(a)) - asNumber(value(b)) || 0
+        : (a, b) => value(a).localeCompare(value(b));
+      const rows = [...body.rows].sort((a, b) => (down ? compare(b, a) : compare(a, b)));
+      for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      body.append(...rows);
+    });
+  }
+  function asNumber(text) {
+    if (text === "inf") return Infinity;
+    return text === "" || text === "-inf" ? -Infinity : Number(text);
+  }
+
+  const panel = find("#listen");
+  if (!panel) return;
+  const duration = Number(panel.dataset.seconds);
+  const rate = Number(panel.dataset.rate);
+  const choices = all("input[name=track]");
+  const sounds = choices.map((c) => find(`audio[data-track="${c.value}"]`));
+  const timeline = find("#timeline");
+  const single = find("#single");
+  single.open = false;
+
+  /* All tracks play at once, from one start, and only the gains differ: switching loses no sample,
+     and the short glide of the gains makes no click. */
+  class Player {
+    constructor() {
+      this.context = null;
+      this.loading = null;
+      this.buffers = null;
+      this.voices = [];
+      this.playing = false;
+      this.looping = false;
+      this.matching = false;
+      this.current = 0;
+      this.offset = 0; // position in seconds at the time `since`
+      this.since = 0;
+    }
+
+    load() {
+      this.loading ??= this.decode();
+      return this.loading;
+    }
+
+    async decode() {
+      try {
+        this.context = new AudioContext({ sampleRate: rate });
+      } catch {
+        this.context = new AudioContext(); // a rate that this browser cannot play; it resamples
+      }
+      this.buffers = await Promise.all(
+        sounds.map((sound) => {
+          const text = atob(sound.getAttribute("src").split(",")[1]);
+          const bytes = new Uint8Array(text.length);
+          for (let n = 0; n < bytes.length; n += 1) bytes[n] = text.charCodeAt(n);
+          return this.context.decodeAudioData(bytes.buffer);
+        }),
+      );
+    }
+
+    position() {
+      if (!this.playing) return this.offset;
+      const at = this.offset + Math.max(0, this.context.currentTime - this.since);
+      return this.looping ? at % duration : Math.min(at, duration);
+    }
+
+    gain(number) {
+      const level = this.matching ? Number(choices[number].dataset.gain) : 1;
+      return number === this.current ? level : 0;
+    }
+
+    gains() {
+      return this.voices.map((voice) => voice.gain.gain.value);
+    }
+
+    async play() {
+      await this.load();
+      await this.context.resume();
+      if (!this.playing) this.start();
+    }
+
+    start() {
+      if (this.offset >= duration - 0.005) this.offset = 0;
+      const now = this.context.currentTime;
+      this.since = now + 0.03;
+      this.voices = this.buffers.map((buffer, number) => {
+        const source = new AudioBufferSourceNode(this.context, {
+          buffer,
+          loop: this.looping,
+          loopEnd: duration,
+        });
+        const gain = new GainNode(this.context, { gain: 0 });
+        gain.gain.setTargetAtTime(this.gain(number), this.since, 0.003);
+        source.connect(gain).connect(this.context.destination);
+        source.start(this.since, this.offset);
+        return { source, gain };
+      });
+      const voices = this.voices;
+      voices[0].source.addEventListener("ended", () => {
+        if (this.voices === voices && this.playing) this.pause(duration);
+      });
+      this.playing = true;
+    }
+
+    pause(at = this.position()) {
+      if (!this.playing) return;
+      this.offset = at;
+      this.playing = false;
+      const now = this.context.currentTime;
+      for (const { source, gain } of this.voices) {
+        gain.gain.setTargetAtTime(0, now, 0.003);
+        source.stop(now + 0.03);
+      }
+      this.voices = [];
+    }
+
+    seek(to) {
+      const was = this.playing;
+      this.pause();
+      this.offset = Math.min(Math.max(to, 0), duration);
+      if (was && this.offset < duration) this.start();
+      refresh();
+    }
+
+    glide() {
+      for (const [number, { gain }] of this.voices.entries()) {
+        gain.gain.setTargetAtTime(this.gain(number), this.context.currentTime, 0.004);
+      }
+    }
+
+    loop(on) {
+      const at = this.position();
+      this.looping = on;
+      this.offset = at;
+      if (this.playing) this.since = Math.max(this.since, this.context.currentTime);
+      for (const { source } of this.voices) source.loop = on;
+    }
+  }
+  const player = new Player();
+  window.phaserecPlayer = player; // for scripts and tests
+
+  const clockText = (t) => `${Math.floor(t / 60)}:${(t % 60).toFixed(1).padStart(4, "0")}`;
+  const playButton = find("#play");
+  const clock = find("#clock");
+  const playhead = find("#playhead");
+  function refresh() {
+    const at = player.position();
+    playButton.classList.toggle("playing", player.playing);
+    playButton.querySelector("span").textContent = player.playing ? "Pause" : "Play";
+    clock.textContent = `${clockText(at)} / ${clockText(duration)}`;
+    playhead.style.left = `${(100 * at) / duration}%`;
+    timeline.setAttribute("aria-valuenow", at.toFixed(2));
+    timeline.setAttribute("aria-valuetext", `${at.toFixed(1)} of ${duration.toFixed(1)} seconds`);
+    if (player.playing) requestAnimationFrame(refresh);
+  }
+
+  async function toggle() {
+    if (player.playing) {
+      player.pause();
+      refresh();
+      return;
+    }
+    const status = find("#status");
+    status.textContent = player.buffers ? "" : "Decoding …";
+    for (const sound of sounds) sound.pause();
+    try {
+      await player.play();
+      status.textContent = "";
+    } catch (error) {
+      status.textContent = `This browser cannot decode the sound (${error.message}); try the single players.`;
+      single.open = true;
+    }
+    refresh();
+  }
+  playButton.addEventListener("click", toggle);
+  for (const sound of sounds) {
+    sound.addEventListener("play", () => {
+      player.pause();
+      refresh();
+    });
+  }
+  find("#loop").addEventListener("change", (event) => player.loop(event.target.checked));
+  find("#match").addEventListener("change", (event) => {
+    player.matching = event.target.checked;
+    player.glide();
+  });
+
+  // What is heard is what is seen.
+  const figures = choices.map((c) => find(`figure[data-track="${c.value}"]`));
+  const shown = find("#shown");
+  const nothing = find("#nothing");
+  const view = () => find("input[name=view]:checked").value;
+  function show() {
+    const image = figures[player.current].querySelector(`img[data-view="${view()}"]`);
+    shown.hidden = !image;
+    nothing.hidden = Boolean(image);
+    if (image) {
+      shown.src = image.src;
+      shown.alt = image.alt;
+    } else {
+      const name = choices[player.current].getAttribute("aria-label");
+      nothing.textContent = `There is nothing that “${name}” could be compared with.`;
+    }
+  }
+  function select(number) {
+    player.current = number;
+    choices[number].checked = true;
+    player.glide();
+    figures.forEach((figure, k) => figure.classList.toggle("current", k === number));
+    show();
+  }
+  choices.forEach((choice, number) => choice.addEventListener("change", () => select(number)));
+  figures.forEach((figure, number) => {
+    figure.querySelector(".pick").addEventListener("click", () => select(number));
+  });
+  for (const radio of all("input[name=view]")) {
+    radio.addEventListener("change", () => {
+      find("#view-name").textContent = radio.nextElementSibling.textContent;
+      for (const legend of all(".legend")) legend.hidden = legend.dataset.view !== radio.value;
+      for (const figure of figures) {
+        const images = [...figure.querySelectorAll("img")];
+        for (const image of images) image.classList.toggle("other", image.dataset.view !== radio.value);
+        const none = images.every((image) => image.dataset.view !== radio.value);
+        figure.querySelector(".pick").classList.toggle("empty", none);
+      }
+      show();
+    });
+  }
+
+  // Axes
+  function roundStep(span, count) {
+    const power = 10 ** Math.floor(Math.log10(span / count));
+    return [1, 2, 5, 10].map((m) => m * power).find((step) => step * count >= span);
+  }
+  function drawAxes() {
+    const zoom = Number(find("#band").value);
+    const kilo = rate / 2000 / zoom;
+    shown.style.height = `${100 * zoom}%`;
+    shown.style.imageRendering = zoom > 2 ? "pixelated" : "auto";
+    const narrow = timeline.clientWidth < 500;
+    mark(find("#hertz"), kilo, kilo, roundStep(kilo, 5), "bottom", "kHz");
+    const last = 0.97 * duration; // room for the label
+    mark(find("#seconds"), duration, last, roundStep(duration, narrow ? 4 : 9), "left", "s");
+  }
+  function mark(axis, end, last, step, side, unit) {
+    axis.replaceChildren();
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    for (let n = 0; n * step <= last; n += 1) {
+      const label = document.createElement("span");
+      label.textContent = n === 0 ? `0 ${unit}` : (n * step).toFixed(digits);
+      label.style[side] = `${(100 * n * step) / end}%`;
+      axis.append(label);
+    }
+  }
+  find("#band").addEventListener("change", drawAxes);
+  new ResizeObserver(drawAxes).observe(timeline);
+
+  // Seeking
+  const at = (event) => {
+    const box = timeline.getBoundingClientRect();
+    return (duration * (event.clientX - box.left)) / box.width;
+  };
+  timeline.addEventListener("pointerdown", (event) => {
+    timeline.setPointerCapture(event.pointerId);
+    player.seek(at(event));
+  });
+  timeline.addEventListener("pointermove", (event) => {
+    if (timeline.hasPointerCapture(event.pointerId)) player.seek(at(event));
+  });
+
+  const step = Math.min(5, Math.max(0.1, duration / 20));
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const target = event.target;
+    const free = target === document.body || target === timeline || choices.includes(target);
+    const pressed = target.closest("button, summary, audio, select, input, a") && !free;
+    const act = (done) => {
+      event.preventDefault();
+      done();
+    };
+    if (event.key === " " && !pressed) act(toggle);
+    else if (/^[1-9]$/.test(event.key) && target.tagName !== "SELECT") {
+      const number = Number(event.key) - 1;
+      if (number < choices.length) act(() => select(number));
+    } else if (event.key.toLowerCase() === "l" && target.tagName !== "SELECT") {
+      act(() => find("#loop").click());
+    } else if (free && event.key === "ArrowLeft") act(() => player.seek(player.position() - step));
+    else if (free && event.key === "ArrowRight") act(() => player.seek(player.position() + step));
+    else if (target === timeline && event.key === "Home") act(() => player.seek(0));
+    else if (target === timeline && event.key === "End") act(() => player.seek(duration));
+    else if (target === timeline && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+      const by = event.key === "ArrowDown" ? 1 : choices.length - 1;
+      act(() => select((player.current + by) % choices.length));
+    }
+  });
+
+  select(0);
+  refresh();
+})();
