@@ -4,14 +4,15 @@
 
 REAL_FOLDER holds ``speech/`` and ``noise/``. OUTPUT_FOLDER gets ``train`` and ``valid``, each with
 ``speech/`` and ``noise/`` as 16 kHz WAV files: the real recordings, cut so that no second is in
-both; voices of espeak-ng (which must be installed); and noises from formulas. Deterministic.
+both; voices of espeak-ng (which must be installed); and noises from formulas. ``natural/`` and
+``crowded/`` are the same with fewer synthetic voices and with more crowds. Deterministic.
 """
 
 import argparse
 import io
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,11 @@ def rumble(rng: np.random.Generator, n: int) -> np.ndarray:
     phase = 2 * np.pi * np.cumsum(pitch) / RATE
     engine = sum(rng.random() / k * np.sin(k * phase + rng.uniform(0, 6)) for k in range(1, 25))
     low = lfilter([1], [1, -rng.uniform(0.95, 0.995)], rng.standard_normal(n))
-    parts = (_level(low), rng.uniform(0, 0.8) * _level(engine), rng.uniform(0, 0.2) * coloured(rng, n))
+    parts = (
+        _level(low),
+        rng.uniform(0, 0.8) * _level(engine),
+        rng.uniform(0, 0.2) * coloured(rng, n),
+    )
     return sum(parts) * swell(rng, n, 1.0, 2)
 
 
@@ -112,7 +117,9 @@ def clatter(rng: np.random.Generator, n: int) -> np.ndarray:
         length = int(RATE * rng.uniform(0.02, 0.4))
         t = np.arange(length) / RATE
         decay = np.exp(-t * rng.uniform(5, 12) * RATE / length)
-        tones = sum(np.sin(2 * np.pi * rng.uniform(200, 7000) * t + k) for k in range(rng.integers(1, 6)))
+        tones = sum(
+            np.sin(2 * np.pi * rng.uniform(200, 7000) * t + k) for k in range(rng.integers(1, 6))
+        )
         hit = decay * (tones + rng.uniform(0, 2) * rng.standard_normal(length))
         at = rng.integers(n - length)
         out[at : at + length] += hit * rng.lognormal(-1, 1)
@@ -123,7 +130,9 @@ def hum(rng: np.random.Generator, n: int) -> np.ndarray:
     """Machines: mains and fan harmonics with a coloured hiss."""
     t = np.arange(n) / RATE
     base = rng.choice([50.0, 60.0, 100.0, rng.uniform(80, 400)])
-    tones = sum(rng.lognormal(-0.3 * k, 1) * np.sin(2 * np.pi * base * k * t + k) for k in range(1, 20))
+    tones = sum(
+        rng.lognormal(-0.3 * k, 1) * np.sin(2 * np.pi * base * k * t + k) for k in range(1, 20)
+    )
     return _level(tones) * rng.uniform(0.2, 1) + coloured(rng, n)
 
 
@@ -137,10 +146,14 @@ def babble(voices: list[np.ndarray]) -> Callable[[np.random.Generator, int], np.
             start = rng.integers(len(source))
             talker = np.take(source, np.arange(start, start + n), mode="wrap")
             out += _level(talker) * rng.lognormal(0, 0.5) * swell(rng, n, 1.5, 4)
-        tail = rng.standard_normal(RATE // 3) * np.exp(-np.arange(RATE // 3) / RATE * rng.uniform(10, 40))
+        tail = rng.standard_normal(RATE // 3) * np.exp(
+            -np.arange(RATE // 3) / RATE * rng.uniform(10, 40)
+        )
         size = n + len(tail)
         room = np.fft.irfft(np.fft.rfft(out, size) * np.fft.rfft(tail, size), size)[:n]
-        dull = lfilter([1], [1, -rng.uniform(0, 0.8)], rng.uniform(0, 1) * _level(out) + _level(room))
+        dull = lfilter(
+            [1], [1, -rng.uniform(0, 0.8)], rng.uniform(0, 1) * _level(out) + _level(room)
+        )
         return _level(dull) + rng.uniform(0, 0.5) * coloured(rng, n)
 
     return crowd
@@ -157,14 +170,15 @@ def real(folder: Path) -> Iterator[tuple[str, np.ndarray, int]]:
         yield path.stem, audio.resample(samples[None], rate, RATE)[0], rate
 
 
-def write(folder: Path, kind: str, name: str, samples: np.ndarray) -> None:
+def write(folder: Path, kinds: Sequence[str], name: str, samples: np.ndarray) -> None:
     """Write the beginning for training and the end for validation."""
     samples = 0.5 * samples / np.abs(samples).max()
     cut = int(len(samples) * (1 - _HELD_OUT))
     for part, piece in (("train", samples[:cut]), ("valid", samples[cut:])):
-        path = folder / part / kind / f"{name}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, piece, RATE, subtype="PCM_16")
+        for kind in kinds:
+            path = folder / part / kind / f"{name}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, piece, RATE, subtype="PCM_16")
 
 
 def make(source: Path, folder: Path) -> None:
@@ -178,13 +192,14 @@ def make(source: Path, folder: Path) -> None:
             samples = samples[: max(int((_NARROW_MINUTES * 60 - narrow) / 4 * RATE), RATE)]
             narrow += len(samples) / RATE
         voices.append(samples)
-        write(folder, "speech", name, samples)
+        write(folder, ("speech", "natural"), name, samples)
     for number, name in enumerate(_VOICES):
         voices.append(voice(name, np.random.default_rng([1, number])))
-        write(folder, "speech", f"espeak-{name}", voices[-1])
+        kinds = ("speech", "natural") if number % 4 == 0 else ("speech",)
+        write(folder, kinds, f"espeak-{name}", voices[-1])
     for name, samples, _ in real(source / "noise"):
-        write(folder, "noise", name, samples)
-    kinds = {
+        write(folder, ("noise", "crowded"), name, samples)
+    generators = {
         "coloured": coloured,
         "wind": wind,
         "rumble": rumble,
@@ -192,11 +207,11 @@ def make(source: Path, folder: Path) -> None:
         "hum": hum,
         "babble": babble([v[: int(len(v) * (1 - _HELD_OUT))] for v in voices]),
     }
-    for order, (kind, generate) in enumerate(kinds.items()):
-        count = 40 if kind == "babble" else 12
-        for number in range(count):
+    for order, (kind, generate) in enumerate(generators.items()):
+        for number in range(90 if kind == "babble" else 12):
             rng = np.random.default_rng([2, order, number])
-            write(folder, "noise", f"{kind}-{number:02}", generate(rng, 30 * RATE))
+            folders = ("noise", "crowded") if number < 40 else ("crowded",)
+            write(folder, folders, f"{kind}-{number:02}", generate(rng, 30 * RATE))
 
 
 if __name__ == "__main__":
