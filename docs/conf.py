@@ -9,4 +9,4 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathja
 autosummary_generate = True
 numpydoc_show_class_members = False
 html_theme = "alabaster"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "eusipco2023"]
