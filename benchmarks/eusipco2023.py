@@ -24,9 +24,17 @@ from typing import Any
 import numpy as np
 
 from phaserec import STFT, Problem, audio, iterate, measures
-from phaserec.fingerprints import fingerprint, overlaps
-from phaserec.mixtures import Item
-from phaserec.tuning import SIGMAS, TOLERANCE, Search, candidates, fewest, search, summarise
+from phaserec.tuning.fingerprints import fingerprint, overlaps
+from phaserec.tuning.mixtures import Item
+from phaserec.tuning.strategies import (
+    SIGMAS,
+    TOLERANCE,
+    Search,
+    candidates,
+    fewest,
+    search,
+    summarise,
+)
 
 RATE = 16000
 TRANSFORM = STFT(1024, 256)

@@ -195,7 +195,7 @@ def tune(**options: Any) -> None:
     for each source for every item. Hyper-parameters take several values, such as --sigma 0,0.1,1;
     --sigma is by default 0, 0.001, … 1000.
     """
-    from phaserec.tune import run
+    from phaserec.tuning.job import run
 
     run(**options)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from phaserec import audio, inputs, presets
+from phaserec import audio, inputs
 from phaserec._console import command_line
 from phaserec._files import check_folder
 from phaserec._xp import Array, to_numpy
@@ -19,6 +19,7 @@ from phaserec.inputs import Inputs
 from phaserec.iteration import prepare
 from phaserec.problem import Problem
 from phaserec.solve import solution
+from phaserec.tuning import presets
 
 
 def run(

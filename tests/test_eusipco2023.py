@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from phaserec import STFT, measures
-from phaserec.tuning import Candidate, Search
+from phaserec.tuning.strategies import Candidate, Search
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "eusipco2023.py"
 

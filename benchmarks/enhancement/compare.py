@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from phaserec import Problem, audio, invert, iterate, measures
 from phaserec.evaluation import score
+from phaserec.tuning.strategies import SIGMAS
 from unfolded import UnfoldedSeparator
 from unfolded.config import build_dataset, load_config
 from unfolded.data import file_pairs
 
 METRICS = ("si-sdr", "sdr", "pesq", "estoi")
-SIGMAS = (0.0, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 PROBLEMS = ("mix-incons", "mix-incons-hard-mag", "mag-incons-hard-mix")
 MOST_ITERATIONS = 20
 

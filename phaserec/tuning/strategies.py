@@ -18,10 +18,10 @@ from phaserec._xp import as_int
 from phaserec.algorithms import resolve
 from phaserec.algorithms.registry import suggestion
 from phaserec.iteration import MOMENTUM, prepare
-from phaserec.mixtures import Item
 from phaserec.problem import Problem
 from phaserec.solve import trajectory
 from phaserec.stft import STFT
+from phaserec.tuning.mixtures import Item
 from phaserec.workers import available_cores
 
 SCORES = {"si-sdr": measures.si_sdr, "sdr": measures.sdr, "snr": measures.snr}

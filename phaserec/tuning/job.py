@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from phaserec import __version__, presets
+from phaserec import __version__
 from phaserec._files import check_folder
 from phaserec.algorithms import resolve
-from phaserec.fingerprints import Fingerprint, overlaps
-from phaserec.mixtures import MixtureFolder
 from phaserec.stft import STFT
-from phaserec.tuning import SIGMAS, Search, candidates, search, summarise
+from phaserec.tuning import presets
+from phaserec.tuning.fingerprints import Fingerprint, overlaps
+from phaserec.tuning.mixtures import MixtureFolder
+from phaserec.tuning.strategies import SIGMAS, Search, candidates, search, summarise
 
 # Candidates shown.
 _SHOWN = 10

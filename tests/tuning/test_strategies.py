@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from phaserec import STFT, audio, invert, presets
-from phaserec.mixtures import Item
-from phaserec.tuning import (
+from phaserec import STFT, audio, invert
+from phaserec.tuning import presets
+from phaserec.tuning.mixtures import Item
+from phaserec.tuning.strategies import (
     Candidate,
     Search,
     _rounds,

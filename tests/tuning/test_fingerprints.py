@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from phaserec import audio
-from phaserec.fingerprints import fingerprint, overlaps, shares
+from phaserec.tuning.fingerprints import fingerprint, overlaps, shares
 
 RATE = 16000
 

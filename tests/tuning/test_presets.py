@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from phaserec import STFT, _files, presets
-from phaserec.fingerprints import fingerprint
-from phaserec.presets import Preset
+from phaserec import STFT, _files
+from phaserec.tuning import presets
+from phaserec.tuning.fingerprints import fingerprint
+from phaserec.tuning.presets import Preset
 
 RATE = 16000
 
