@@ -106,7 +106,8 @@ class MagnitudeRefinement(nn.Module):
 
     The network sees the target magnitudes, those of the current estimate and those of the
     mixture, gathered into bands and relative to the mean of the mixture in each frame, so that it
-    does not depend on the level; it looks a few frames back and ahead.
+    does not depend on the level; it looks a few frames back and ahead. Silence stays zero inside
+    it, so the end of a shorter item in a batch is like the end of the signal.
 
     Parameters
     ----------
@@ -118,8 +119,8 @@ class MagnitudeRefinement(nn.Module):
         Number of bands, at most F; mel-spaced as for 16 kHz.
     hidden : int, default 96
         Units of the hidden layer.
-    context : int, default 2
-        Frames it sees on either side.
+    context : int, default 4
+        Taps on either side, two frames apart.
     bound : float, default log 2
         Largest logarithm b of a correction.
     dtype : torch.dtype, optional
@@ -133,7 +134,7 @@ class MagnitudeRefinement(nn.Module):
         *,
         n_bands: int = 64,
         hidden: int = 96,
-        context: int = 2,
+        context: int = 4,
         bound: float = math.log(2),
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -144,8 +145,9 @@ class MagnitudeRefinement(nn.Module):
         self.bands: Tensor
         bands = torch.from_numpy(mel_bands(n_bands, n_fft, 16000))
         self.register_buffer("bands", bands.to(dtype or torch.get_default_dtype()), False)
-        self.inlet = nn.Conv1d(
-            (2 * n_sources + 1) * n_bands, hidden, 2 * context + 1, padding=context, dtype=dtype
+        self.inlet = nn.Conv1d((2 * n_sources + 1) * n_bands, hidden, 1, bias=False, dtype=dtype)
+        self.middle = nn.Conv1d(
+            hidden, hidden, 2 * context + 1, dilation=2, padding=2 * context, dtype=dtype
         )
         self.outlet = nn.Conv1d(hidden, n_sources * n_bins, 1, dtype=dtype)
         nn.init.zeros_(self.outlet.weight)
@@ -173,7 +175,8 @@ class MagnitudeRefinement(nn.Module):
         level = parts[..., -1:, :, :].mean(-2, keepdim=True) + 1e-8
         features = (self.bands @ parts / level).log1p().flatten(-3, -2)
         features = features.reshape(-1, *features.shape[-2:])
-        hidden = nn.functional.gelu(self.inlet(features))
+        gelu = nn.functional.gelu
+        hidden = gelu(self.middle(gelu(self.inlet(features))))
         correction = self.bound * self.outlet(hidden).tanh().reshape(V.shape)
         return V * correction.to(V.dtype).exp()
 
