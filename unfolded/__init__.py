@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from unfolded.layers import UnfoldedInversion
     from unfolded.losses import PIT, combine, get_loss
     from unfolded.magnitude import ExternalMagnitudes, GRUMasks, OpenUnmix, oracle_magnitudes
-    from unfolded.model import UnfoldedSeparator
+    from unfolded.model import UnfoldedSeparator, shipped_models
 
 _HOME = {
     "PIT": "unfolded.losses",
@@ -22,6 +22,7 @@ _HOME = {
     "combine": "unfolded.losses",
     "get_loss": "unfolded.losses",
     "oracle_magnitudes": "unfolded.magnitude",
+    "shipped_models": "unfolded.model",
 }
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "combine",
     "get_loss",
     "oracle_magnitudes",
+    "shipped_models",
 ]
 
 
