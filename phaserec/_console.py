@@ -3,7 +3,8 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import click
 
@@ -42,6 +43,18 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{program}: interrupted", err=True)
         sys.exit(130)
+
+
+def watched(steps: Generator[float, None, Any]) -> Any:
+    """Result of a generator of fractions done, behind a progress bar if there is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=100, disable=not sys.stderr.isatty(), unit="%", leave=False) as bar:
+        while True:
+            try:
+                bar.update(int(100 * next(steps)) - bar.n)
+            except StopIteration as stop:
+                return stop.value
 
 
 def command_line() -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from phaserec import audio, inputs
-from phaserec._console import command_line
+from phaserec._console import command_line, watched
 from phaserec._files import check_folder
 from phaserec._xp import Array, to_numpy
 from phaserec.algorithms import Algorithm, resolve
@@ -163,13 +163,7 @@ def _number(word: str) -> float | str:
 def _solved(
     entry: Algorithm, problem: Problem, n_iter: int, start: Any, seed: int, hyper: dict[str, Any]
 ) -> Array:
-    steps = solution(entry, problem, n_iter, init=start, rng=seed, **hyper)
-    with tqdm(total=100, disable=not sys.stderr.isatty(), unit="%", leave=False) as bar:
-        while True:
-            try:
-                bar.update(int(100 * next(steps)) - bar.n)
-            except StopIteration as stop:
-                return stop.value
+    return watched(solution(entry, problem, n_iter, init=start, rng=seed, **hyper))
 
 
 def _followed(

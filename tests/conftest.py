@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from phaserec import STFT, Problem
 from phaserec.algorithms import ALGORITHMS
+from phaserec.cli import main
 from phaserec.evaluation import METRICS
 
 # The same examples at every run and no wall-clock limits: a failure is always reproducible.
@@ -116,6 +117,26 @@ def metrics():
     yield METRICS
     METRICS.clear()
     METRICS.update(before)
+
+
+@pytest.fixture
+def phaserec(capsys, tmp_path, monkeypatch):
+    """Run the command in an empty folder; returns exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        code = 0
+        try:
+            main([str(arg) for arg in args])
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        # Whether an algorithm has been compiled before is of no interest here.
+        lines = captured.err.splitlines(keepends=True)
+        err = "".join(line for line in lines if not line.startswith("phaserec: compiling"))
+        return code, captured.out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

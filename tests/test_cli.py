@@ -19,26 +19,6 @@ RATE = 16000
 
 
 @pytest.fixture
-def phaserec(capsys, tmp_path, monkeypatch):
-    """Run the command in an empty folder; returns exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        code = 0
-        try:
-            main([str(arg) for arg in args])
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        # Whether an algorithm has been compiled before is of no interest here.
-        lines = captured.err.splitlines(keepends=True)
-        err = "".join(line for line in lines if not line.startswith("phaserec: compiling"))
-        return code, captured.out, err
-
-    return run
-
-
-@pytest.fixture
 def files(tmp_path):
     """Stereo mixture and its two sources at an odd length and rate."""
     rng = np.random.default_rng(0)

@@ -13,7 +13,6 @@ import pytest
 import soundfile
 
 from phaserec import STFT, audio
-from phaserec.cli import main
 
 pytest.importorskip("jinja2", reason="jinja2 is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -187,22 +186,6 @@ def test_a_failed_write_leaves_no_page(report, tmp_path, monkeypatch):
 
 
 # The command line ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def phaserec(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        code = 0
-        try:
-            main([str(arg) for arg in args])
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_the_bare_command_compares_algorithms_on_the_example(phaserec, tmp_path):

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from phaserec import Problem, audio, invert, iterate, measures
+from phaserec import Problem, audio, invert, measures
 from phaserec.evaluation import score
+from phaserec.solve import trajectory
 from phaserec.tuning.strategies import SIGMAS
 from unfolded import UnfoldedSeparator
 from unfolded.config import build_dataset, load_config
@@ -60,8 +61,8 @@ def choose(model: UnfoldedSeparator, config: Path, depth: int) -> dict[str, dict
     candidates += [(name, {"sigma": sigma}) for name in PROBLEMS for sigma in SIGMAS]
     found: dict[str, dict[str, Any]] = {}
     for name, hyper in tqdm(candidates, desc="choosing σ and iterations", leave=False):
-        for n, S in enumerate(iterate(name, p, MOST_ITERATIONS, **hyper), start=1):
-            value = float(measures.si_sdr(speech, p.waveforms(S)[:, 0]).mean())
+        for n, y in enumerate(trajectory(name, p, MOST_ITERATIONS, **hyper), start=1):
+            value = float(measures.si_sdr(speech, y[:, 0]).mean())
             for title in (name, *([f"{name}, {depth} iterations"] if n == depth else [])):
                 if value > found.get(title, {"validation": -np.inf})["validation"]:
                     found[title] = {

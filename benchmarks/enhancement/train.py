@@ -15,12 +15,50 @@ from pathlib import Path
 HERE = Path(__file__).parent
 RUNS = Path("runs/enhancement")
 
-# Each starts from the magnitude network of the first.
+# All that is trained, in order: configuration and changes of it. Where the loss is SI-SDR and
+# nothing mixes, masks come out at twice their size; sigmoid then gives them back at the right one.
+DOUBLED = "model.magnitude.options.mask=doubled-sigmoid"
+
+
+def layerless(epochs: int) -> list[str]:
+    """K = 0: the network on the waveform, with the phase of the mixture."""
+    return ["model.inversion=null", f"stages=[{{train: all, epochs: {epochs}}}]"]
+
+
 STAGES = {
     "magnitude": ("magnitude.yaml", []),
-    "frozen": ("unfolded.yaml", ["stages.0.train=inversion", "stages.0.epochs=2"]),
+    "endtoend": (
+        "unfolded.yaml",
+        [
+            f"model.magnitude.weights={RUNS}/magnitude/best",
+            f"data.train.speech={RUNS}/sounds/train/speech",
+            f"data.train.noise={RUNS}/sounds/train/noise",
+            "data.train.augment.speed=0.2",
+            "optimizer.lr=6e-4",
+            DOUBLED,
+            *layerless(8),
+        ],
+    ),
+    "natural": (
+        "unfolded.yaml",
+        [
+            f"model.magnitude.weights={RUNS}/endtoend/best",
+            "optimizer.lr=6e-4",
+            DOUBLED,
+            *layerless(13),
+        ],
+    ),
     "unfolded": ("unfolded.yaml", []),
-    "ablation": ("unfolded.yaml", ["model.inversion=null"]),
+    "ablation": ("unfolded.yaml", layerless(5)),
+    "frozen": (
+        "unfolded.yaml",
+        [
+            f"model.magnitude.weights={RUNS}/magnitude/best",
+            "optimizer.lr=6e-4",
+            "stages=[{train: inversion, epochs: 2}]",
+            DOUBLED,
+        ],
+    ),
 }
 
 

@@ -1,22 +1,21 @@
 """From validation folders to a preset: what ``phaserec tune`` does."""
 
 import platform
-import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from phaserec import __version__
+from phaserec._console import watched
 from phaserec._files import check_folder
 from phaserec.algorithms import resolve
 from phaserec.stft import STFT
 from phaserec.tuning import presets
 from phaserec.tuning.fingerprints import Fingerprint, overlaps
 from phaserec.tuning.mixtures import MixtureFolder
-from phaserec.tuning.strategies import SIGMAS, Search, candidates, search, summarise
+from phaserec.tuning.strategies import SIGMAS, candidates, search, summarise
 
 # Candidates shown.
 _SHOWN = 10
@@ -76,7 +75,7 @@ def run(
     if test is not None:
         held_out = MixtureFolder(test, stft, test_estimates)
         _refuse_shared(folder, known, test, _fingerprints(held_out))
-    found = _watched(search(items, tried, n_iter, strategy=strategy, seed=seed, **options))
+    found = watched(search(items, tried, n_iter, strategy=strategy, seed=seed, **options))
     ranking = found.ranking()
     best = ranking[0]
     what = f"{statistic} {score} of {source or 'all sources'}"
@@ -106,7 +105,7 @@ def run(
         "mixture_phase": round(float(start), 4),
     }
     if held_out is not None:
-        again = _watched(search(held_out, [best.candidate], best.n_iter, **options))
+        again = watched(search(held_out, [best.candidate], best.n_iter, **options))
         before, after = (float(summarise(again.scores[0], statistic)[n]) for n in (0, -1))
         print(f"on the {len(held_out)} items of {test}: {before:.2f} before, {after:.2f} after")
         tuning["test"] = {
@@ -167,16 +166,6 @@ def _refuse_shared(
             f"--test {test} is not disjoint from {folder}, they share recordings: {shown}{more}; "
             "take them out of one of the two"
         )
-
-
-def _watched(steps: Generator[float, None, Search]) -> Search:
-    """Run a search behind a progress bar, if there is a terminal."""
-    with tqdm(total=100, disable=not sys.stderr.isatty(), unit="%", leave=False) as bar:
-        while True:
-            try:
-                bar.update(int(100 * next(steps)) - bar.n)
-            except StopIteration as stop:
-                return stop.value
 
 
 def _number(value: float) -> float | None:

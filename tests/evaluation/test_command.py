@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,9 @@ RATE = 8000
 
 
 @pytest.fixture
-def evaluate(capsys, tmp_path, monkeypatch):
-    """Run the command in an empty folder; returns exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        code = 0
-        try:
-            main(["evaluate", *map(str, args)])
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+def evaluate(phaserec):
+    """Run ``phaserec evaluate`` in an empty folder; returns exit code, stdout, stderr."""
+    return partial(phaserec, "evaluate")
 
 
 def signal(seed, length=2000):
