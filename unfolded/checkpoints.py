@@ -11,6 +11,9 @@ from torch import Tensor
 
 from phaserec._files import write_files
 
+WEIGHTS = "model.safetensors"
+"""Name of the file of weights in the folder of a model."""
+
 
 def read_state(path: Any) -> dict[str, Tensor]:
     """Read a state dict from a file.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 from phaserec import STFT
 from phaserec._files import write_files
 from phaserec.algorithms.registry import suggestion
-from unfolded.checkpoints import load_into, read_state
+from unfolded.checkpoints import WEIGHTS, load_into, read_state
 from unfolded.data import (
     Augmentation,
     MixingDataset,
@@ -159,11 +159,15 @@ class InversionConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A magnitude network and, unless ``inversion`` is null, an unfolded algorithm after it."""
+    """A magnitude network and, unless ``inversion`` is null, an unfolded algorithm after it.
+
+    ``weights`` is the folder of a saved model of the same architecture, where training starts.
+    """
 
     stft: StftConfig = field(default_factory=StftConfig)
     magnitude: MagnitudeConfig = field(default_factory=MagnitudeConfig)
     inversion: InversionConfig | None = field(default_factory=InversionConfig)
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -513,7 +517,11 @@ def build_model(config: ModelConfig, data: DataConfig, names: Sequence[str]) -> 
             **given,
             **hyper,
         )
-    return UnfoldedSeparator(network, inversion, stft, data.sample_rate, targets=names)
+    model = UnfoldedSeparator(network, inversion, stft, data.sample_rate, targets=names)
+    if config.weights is not None:
+        state = read_state(Path(config.weights) / WEIGHTS)
+        load_into(model, state, f"model.weights={config.weights!r}")
+    return model
 
 
 def _build_network(
@@ -554,7 +562,7 @@ def _build_network(
 
 def _load_network(network: "nn.Module", path: Path) -> None:
     if path.is_dir():
-        whole = read_state(path / "model.safetensors")
+        whole = read_state(path / WEIGHTS)
         prefix = "magnitude_network."
         state = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
     else:

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from phaserec import STFT, Problem
 from phaserec._files import write_files
-from unfolded.checkpoints import load_into, read_state, write_state
+from unfolded.checkpoints import WEIGHTS, load_into, read_state, write_state
 from unfolded.layers import UnfoldedInversion
 from unfolded.magnitude import NETWORKS
 
 _CONFIG = "config.json"
-_WEIGHTS = "model.safetensors"
 _FORMAT = 1
 
 # Models that ship, a folder each.
@@ -208,7 +207,7 @@ class UnfoldedSeparator(nn.Module):
         folder = Path(folder)
         config = json.dumps(self.config, indent=2) + "\n"
         folder.mkdir(parents=True, exist_ok=True)
-        write_state(self.state_dict(), folder / _WEIGHTS)
+        write_state(self.state_dict(), folder / WEIGHTS)
         write_files([folder / _CONFIG], [config.encode()])
 
     @classmethod
@@ -235,11 +234,11 @@ class UnfoldedSeparator(nn.Module):
             folder = _SHIPPED / folder
         folder = Path(folder)
         separator = cls._from_config(_read_config(folder / _CONFIG), str(folder / _CONFIG))
-        state = read_state(folder / _WEIGHTS)
+        state = read_state(folder / WEIGHTS)
         precisions = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(precisions) == 1:
             separator.to(precisions.pop())
-        load_into(separator, state, f"checkpoint {str(folder / _WEIGHTS)!r}")
+        load_into(separator, state, f"checkpoint {str(folder / WEIGHTS)!r}")
         return separator.eval()
 
     @classmethod

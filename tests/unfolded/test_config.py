@@ -198,6 +198,23 @@ def test_magnitude_networks_start_from_saved_weights(tmp_path):
         build(str(tmp_path / "none"))
 
 
+def test_models_start_from_saved_ones(tmp_path):
+    def build(weights=None, n_layers=2):
+        magnitude = MagnitudeConfig(options={"hidden": 4, "n_bands": 6})
+        inversion = InversionConfig("misi", n_layers)
+        config = ModelConfig(StftConfig(64), magnitude, inversion, weights)
+        return build_model(config, DATA, ["a", "b"])
+
+    model = build()
+    with torch.no_grad():
+        model.inversion.layers[0].logits.add_(0.3)
+    model.save_pretrained(tmp_path / "model")
+    found = build(str(tmp_path / "model")).state_dict()
+    assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())
+    with pytest.raises(ValueError, match=r"model\.weights=.*model' is of another architecture"):
+        build(str(tmp_path / "model"), n_layers=3)
+
+
 @pytest.mark.parametrize(
     ("config", "text"),
     [
