@@ -1,6 +1,6 @@
 """Table of enhancement methods on real pairs, all from the same magnitudes.
 
-    python compare.py RUNS PAIRS [--json out.json] [--markdown out.md]
+    python compare.py RUNS PAIRS [--json out.json] [--csv out.csv]
 
 RUNS is the folder that ``train.py`` wrote, PAIRS one with ``clean/`` and ``noisy/`` that nothing
 was trained on. σ and the number of iterations of the untrained algorithms are chosen on the
@@ -8,6 +8,7 @@ validation mixtures of the training, by mean SI-SDR of the speech.
 """
 
 import argparse
+import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,6 +109,7 @@ def methods(runs: Path, choices: dict[str, dict[str, Any]]) -> Iterator[tuple[st
         sigma = "".join(f"σ = {value:g}, " for value in choice["hyper"].values())
         yield f"{title} ({sigma}{choice['n_iter']} it.)", untrained(choice)
     yield "unfolded, frozen magnitudes", trained("frozen")
+    yield "end to end, K = 0, where the next two start", trained("natural")
     yield "end to end, K = 0", trained("ablation")
     depth = load(runs, "unfolded").config["inversion"]["n_layers"]
     yield f"end to end, K = {depth}", trained("unfolded")
@@ -140,22 +142,28 @@ def compare(runs: Path, pairs: Path) -> dict[str, Any]:
     }
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The table, with the gain of the last method over each as the last column."""
+def table(result: dict[str, Any]) -> list[list[str]]:
+    """Rows of text; the last column is what the last method gains over each."""
     ours = np.array(list(result["scores"].values())[-1])
-    head = ["method", *(name.upper() for name in METRICS), "SI-SDR of the last − this, dB"]
-    lines = [head, ["---"] * len(head)]
-    for title, rows in result["scores"].items():
-        values = np.array(rows)
-        lows, highs = np.transpose([interval(column) for column in values.T])
-        cells = [
-            f"{mean:.2f} [{low:.2f}, {high:.2f}]"
-            for mean, low, high in zip(values.mean(axis=0), lows, highs, strict=True)
-        ]
+    rows = [["method", *(name.upper() for name in METRICS), "SI-SDR of the last − this"]]
+    for title, scores in result["scores"].items():
+        values = np.array(scores)
         gain = ours[:, 0] - values[:, 0]
-        low, high = interval(gain)
-        lines.append([title, *cells, f"{gain.mean():+.2f} [{low:+.2f}, {high:+.2f}]"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        cells = [with_interval(column, "") for column in values.T]
+        rows.append([title, *cells, with_interval(gain, "+")])
+    return rows
+
+
+def with_interval(values: np.ndarray, sign: str) -> str:
+    """Mean with its interval."""
+    low, high = interval(values)
+    return f"{values.mean():{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """The table in Markdown."""
+    rows = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
 if __name__ == "__main__":
@@ -163,12 +171,13 @@ if __name__ == "__main__":
     parser.add_argument("runs", type=Path, help="folder of train.py")
     parser.add_argument("pairs", type=Path, help="folder with clean/ and noisy/")
     parser.add_argument("--json", type=Path, help="file for all scores")
-    parser.add_argument("--markdown", type=Path, help="file for the table")
+    parser.add_argument("--csv", type=Path, help="file for the table")
     given = parser.parse_args()
     result = compare(given.runs, given.pairs)
-    text = markdown(result)
-    print(text)
+    rows = table(result)
+    print(markdown(rows))
     if given.json is not None:
         given.json.write_text(json.dumps(result, indent=1))
-    if given.markdown is not None:
-        given.markdown.write_text(text)
+    if given.csv is not None:
+        with given.csv.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)

@@ -15,50 +15,36 @@ from pathlib import Path
 HERE = Path(__file__).parent
 RUNS = Path("runs/enhancement")
 
-# All that is trained, in order: configuration and changes of it. Where the loss is SI-SDR and
-# nothing mixes, masks come out at twice their size; sigmoid then gives them back at the right one.
+# Where the loss is SI-SDR and nothing mixes, masks come out at twice their size; sigmoid then gives
+# them back at the right one.
 DOUBLED = "model.magnitude.options.mask=doubled-sigmoid"
 
 
-def layerless(epochs: int) -> list[str]:
-    """K = 0: the network on the waveform, with the phase of the mixture."""
-    return ["model.inversion=null", f"stages=[{{train: all, epochs: {epochs}}}]"]
+def stage(start: str, rate: float, stages: str, *changes: str) -> tuple[str, list[str]]:
+    """Configuration and changes of a run that starts from the magnitude network of another."""
+    weights = ["model.weights=null", f"model.magnitude.weights={RUNS}/{start}/best"]
+    rates = [f"optimizer.lr={rate}", f"stages=[{{{stages}}}]"]
+    return "unfolded.yaml", [*weights, *rates, "seed=1", "data.train.items=3600", *changes]
 
 
+# All that is trained, in order.
 STAGES = {
     "magnitude": ("magnitude.yaml", []),
-    "endtoend": (
-        "unfolded.yaml",
-        [
-            f"model.magnitude.weights={RUNS}/magnitude/best",
-            f"data.train.speech={RUNS}/sounds/train/speech",
-            f"data.train.noise={RUNS}/sounds/train/noise",
-            "data.train.augment.speed=0.2",
-            "optimizer.lr=6e-4",
-            DOUBLED,
-            *layerless(8),
-        ],
+    "endtoend": stage(
+        "magnitude",
+        6e-4,
+        "train: all, epochs: 8",
+        "model.inversion=null",
+        f"data.train.speech={RUNS}/sounds/train/speech",
+        f"data.train.noise={RUNS}/sounds/train/noise",
+        "data.train.augment.speed=0.2",
+        DOUBLED,
     ),
-    "natural": (
-        "unfolded.yaml",
-        [
-            f"model.magnitude.weights={RUNS}/endtoend/best",
-            "optimizer.lr=6e-4",
-            DOUBLED,
-            *layerless(13),
-        ],
-    ),
+    "natural": stage("endtoend", 6e-4, "train: all, epochs: 13", "model.inversion=null", DOUBLED),
+    "layers": stage("natural", 5e-3, "train: inversion, epochs: 3"),
     "unfolded": ("unfolded.yaml", []),
-    "ablation": ("unfolded.yaml", layerless(5)),
-    "frozen": (
-        "unfolded.yaml",
-        [
-            f"model.magnitude.weights={RUNS}/magnitude/best",
-            "optimizer.lr=6e-4",
-            "stages=[{train: inversion, epochs: 2}]",
-            DOUBLED,
-        ],
-    ),
+    "ablation": stage("natural", 4e-4, "train: all, epochs: 5", "model.inversion=null"),
+    "frozen": stage("magnitude", 6e-4, "train: inversion, epochs: 2", DOUBLED),
 }
 
 
