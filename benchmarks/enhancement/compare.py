@@ -2,9 +2,9 @@
 
     python compare.py RUNS PAIRS [--json out.json] [--csv out.csv]
 
-RUNS is the folder that ``train.py`` wrote, PAIRS one with ``clean/`` and ``noisy/`` that nothing
-was trained on. σ and the number of iterations of the untrained algorithms are chosen on the
-validation mixtures of the training, by mean SI-SDR of the speech.
+RUNS is the folder that ``train.py`` wrote (run both from the same place), PAIRS one with ``clean/``
+and ``noisy/`` that nothing was trained on. σ and the number of iterations of the untrained
+algorithms are chosen on the validation mixtures of the training, by mean SI-SDR of the speech.
 """
 
 import argparse
