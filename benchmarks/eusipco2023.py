@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from phaserec import STFT, Problem, audio, iterate, measures
+from phaserec._console import watched
 from phaserec.tuning.fingerprints import fingerprint, overlaps
 from phaserec.tuning.mixtures import Item
 from phaserec.tuning.strategies import (
@@ -260,12 +261,7 @@ def sweep(
         source="speech",
         jobs=jobs,
     )
-    while True:
-        try:
-            print(f"\r{snr:+} dB: {next(steps):4.0%}", end="", file=sys.stderr)
-        except StopIteration as stop:
-            print(file=sys.stderr)
-            return stop.value
+    return watched(steps)
 
 
 @dataclass(frozen=True)

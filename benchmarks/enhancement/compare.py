@@ -61,7 +61,7 @@ def choose(model: UnfoldedSeparator, config: Path, depth: int) -> dict[str, dict
     candidates: list[tuple[str, dict[str, float]]] = [("misi", {})]
     candidates += [(name, {"sigma": sigma}) for name in PROBLEMS for sigma in SIGMAS]
     found: dict[str, dict[str, Any]] = {}
-    for name, hyper in tqdm(candidates, desc="choosing σ and iterations", leave=False):
+    for name, hyper in tqdm(candidates, desc="choosing", leave=False, disable=None):
         for n, y in enumerate(trajectory(name, p, MOST_ITERATIONS, **hyper), start=1):
             value = float(measures.si_sdr(speech, y[:, 0]).mean())
             for title in (name, *([f"{name}, {depth} iterations"] if n == depth else [])):
