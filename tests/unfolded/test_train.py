@@ -201,12 +201,15 @@ def test_sigint_saves_and_stops_after_the_step(tmp_path, monkeypatch):
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_second_sigint_ends_at_once(tmp_path, monkeypatch):
+def test_a_second_sigint_ends_at_once(tmp_path, monkeypatch, request):
     def interrupt(self, *args):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Trainer, "_log_step", interrupt)
+    # A suite that was started in the background ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         train(configuration(tmp_path))
 
