@@ -19,7 +19,6 @@ from phaserec.inputs import Inputs
 from phaserec.iteration import prepare
 from phaserec.problem import Problem
 from phaserec.solve import solution
-from phaserec.tuning import presets
 
 
 def run(
@@ -57,7 +56,11 @@ def run(
         For anything wrong with the input; nothing has been written then.
     """
     alone = mixture is None and magnitudes is not None
-    tuned = None if preset is None else presets.read(preset)
+    tuned = None
+    if preset is not None:
+        from phaserec.tuning import presets  # has no part in other runs
+
+        tuned = presets.read(preset)
     usual = tuned.algorithm if tuned else ("fast-griffin-lim" if alone else "aux")
     entry = resolve(algo or usual)
     hyper = parse_hyper(entry, words)
