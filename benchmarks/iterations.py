@@ -5,7 +5,9 @@ FFTs of every frame cost in torch (MKL): ``rfft`` and ``irfft`` of (frames, n_ff
 the slope between a short and a long run of the public function, in µs per frame (sources × T) and
 iteration; "call" is a whole call with 32 iterations, validation and initial phase included.
 
-    python benchmarks/iterations.py [--threads 1] [--sizes] [--json out.json]
+With --ratios: double over single precision on one thread, and one thread over several.
+
+    python benchmarks/iterations.py [--threads 1] [--sizes | --ratios] [--json out.json]
 """
 
 import argparse
@@ -21,11 +23,13 @@ parser.add_argument("--sources", type=int, default=2)
 parser.add_argument("--rounds", type=int, default=9)
 parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
 parser.add_argument("--sizes", action="store_true", help="Griffin-Lim over the table of sizes")
+parser.add_argument("--ratios", action="store_true", help="float64 / float32, and threads")
 parser.add_argument("--json", help="file for the figures")
 arguments = parser.parse_args()
 _timing.pin_threads(arguments.threads)
 
 import librosa  # noqa: E402
+import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import scipy.fft  # noqa: E402
 import torch  # noqa: E402
@@ -185,7 +189,38 @@ def sizes() -> dict[str, Any]:
     return table
 
 
+def ratios() -> dict[str, Any]:
+    """Every algorithm at 1024/256 against itself in double precision and on several threads."""
+    cases = {d: Case(1024, 256, arguments.sources, d) for d in ("float32", "float64")}
+    kinds = [("float32", 1), ("float64", 1), ("float32", arguments.threads)]
+
+    def run(name: str, dtype: str, threads: int, n_iter: int) -> None:
+        numba.set_num_threads(threads)
+        cases[dtype].phaserec(name, n_iter, **ALGORITHMS[name])
+
+    runs = {
+        (name, *kind, n): lambda a=(name, *kind, n): run(*a)  # type: ignore[misc]
+        for name in ALGORITHMS
+        for kind in kinds
+        for n in (SHORT, LONG)
+    }
+    seconds: dict[Any, float] = _timing.interleaved(runs, arguments.rounds)  # type: ignore[arg-type,assignment]
+    print(f"1024/256, J={arguments.sources}, {arguments.seconds:g} s")
+    print(f"{'':26}{'float64 ÷ float32':>18}{f'{arguments.threads} threads: faster ×':>24}")
+    table = {}
+    for name in ALGORITHMS:
+        one, double, several = (seconds[name, *k, LONG] - seconds[name, *k, SHORT] for k in kinds)
+        table[name] = {"float64": double / one, "threads": one / several}
+        print(f"{name:26}{double / one:18.2f}{one / several:24.2f}")
+    return table
+
+
 if __name__ == "__main__":
     figures = {"threads": arguments.threads, "dtype": arguments.dtype}
-    figures |= {"sizes": sizes()} if arguments.sizes else {"algorithms": algorithms()}
+    if arguments.ratios:
+        figures["ratios"] = ratios()
+    elif arguments.sizes:
+        figures["sizes"] = sizes()
+    else:
+        figures["algorithms"] = algorithms()
     _timing.save(arguments.json, figures)

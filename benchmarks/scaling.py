@@ -81,6 +81,7 @@ def measure() -> dict[str, Any]:
     numba.set_num_threads(1)
     figures: dict[str, Any] = {
         "frames": {},
+        "frames_stored": {},
         "sources": {},
         "n_fft": {},
         "threads": {},
@@ -90,6 +91,11 @@ def measure() -> dict[str, Any]:
     lengths = [10**k for k in range(2, 10) if 10**k <= arguments.longest]
     figures["frames"] = costs({n: problem(n) for n in lengths})
     for n, cost in figures["frames"].items():
+        print(f"{n:>9} frames {cost:8.3f} µs")
+    print("A σ-weighted problem (mix-incons), J = 2, which stores a spectrogram")
+    short = {n: problem(n, 2) for n in lengths if n <= 100_000}
+    figures["frames_stored"] = costs(short, "mix-incons")
+    for n, cost in figures["frames_stored"].items():
         print(f"{n:>9} frames {cost:8.3f} µs")
     print("MISI by sources, 2000 frames each")
     figures["sources"] = costs({J: problem(2000, J) for J in (1, 2, 4, 8)}, "misi")

@@ -2,8 +2,14 @@
 
 For each block: read and window the frames, transform, apply the bin rule, transform back, window
 and overlap-add.  The signal is updated in place: a finished block of columns is written after
-the last frame that reads it.  With several threads each takes a contiguous range of blocks; the
-columns shared with the next range are added after a barrier, always in the same order.
+the last frame that reads it.
+
+A sweep over the blocks does several iterations, its levels: each follows the one before at the
+distance that frames reach ahead (the spill), a stretch of blocks at a time, so that what a stretch
+needs comes from memory once a sweep.  With several threads each takes a contiguous range of
+blocks.  Towards a range of another thread each level ends a spill earlier than the one before;
+after a barrier the second of the two threads does what is missing on both sides of the seam.
+Sums are always made in the same order.
 """
 
 from __future__ import annotations
@@ -24,6 +30,11 @@ from .layout import PAIRS, TILE, Grid, aligned_zeros, no_spectrogram, wrap
 from .overlap import overlap_add
 from .tiles import load_complex, load_real
 
+# Iterations of a sweep, and the bytes of a stretch of blocks that each of them does in turn: a
+# second-level cache and some of the third, of which other programs have their share.
+_DEPTH = 8
+_NEAR = 2_000_000
+
 
 class Job(NamedTuple):
     """What one thread does."""
@@ -33,6 +44,8 @@ class Job(NamedTuple):
     analyse: int  # 0 when the rule does not look at the current signal
     mixed: int  # 1 when its complex spectrogram is that of the mixture in `side`
     iterations: int
+    depth: int  # iterations of a sweep
+    stretch: int  # blocks that go through one of them before the next one follows
     part: int
     parts: int
     first: int  # first block
@@ -48,8 +61,8 @@ class Work(NamedTuple):
     c: np.ndarray  # [source][re, im][bin][lane]: bins given to and taken from the rule
     v: np.ndarray  # [source][bin][lane]: target magnitudes
     x: np.ndarray  # [source][re, im][bin][lane]: given spectrogram
-    tails: np.ndarray  # [thread][source][r][column]: pending overlap-add
-    held: np.ndarray  # [block][source][r][lane]: first columns, waiting for the range before
+    tails: np.ndarray  # [thread][level][source][r][column]: pending overlap-add
+    held: np.ndarray  # [level][block][source][r][lane]: columns waiting for the range before
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -72,6 +85,94 @@ def _apply_gain(geo, block, tile, at, stride, rows):
 
 
 # Inlined: a function passed to a real call is a run-time address, and those are not cached.
+@njit(nogil=True, error_model="numpy", inline="always")
+def _advance(rule, plan, geo, v, x, signal, side, state, hyper, work, job, block, pending):
+    """Take a block of frames through an iteration, up to the overlap-add from `pending` on."""
+    width, sources, group = geo.width, job.sources, job.group
+    pairs = plan.half // 2 + 1
+    chunks = (pairs + PAIRS - 1) // PAIRS
+    frame = block * width
+    if job.mixed:
+        # Cheaper than keeping the mixture's spectrogram: one transform for all sources.
+        forward(plan, side, frame, geo.offset, geo.analysis, work.z, group * plan.rows)
+    for base in range(0, sources, group):
+        for j in range(group):
+            if job.analyse:
+                at = (base + j) * geo.hop * geo.columns + frame
+                forward(plan, signal, at, geo.offset, geo.analysis, work.z, j * plan.rows)
+        for chunk in range(chunks):
+            first = chunk * PAIRS
+            count = min(PAIRS, pairs - first)
+            for j in range(group):
+                re, im = 2 * j * TILE, (2 * j + 1) * TILE
+                if job.analyse:
+                    split(plan, work.z, j * plan.rows, width, first, count, work.c, re, im)
+                if v.sources:
+                    load_real(
+                        v,
+                        base + j,
+                        frame,
+                        geo.frames,
+                        width,
+                        first,
+                        plan.half,
+                        count,
+                        work.v,
+                        j * TILE,
+                    )
+            if job.mixed:
+                above = group * plan.rows
+                split(plan, work.z, above, width, first, count, work.x, 0, TILE)
+            for j in range(min(x.sources, group)):
+                load_complex(
+                    x,
+                    min(base + j, x.sources - 1),
+                    frame - x.origin,
+                    geo.frames - x.origin,
+                    width,
+                    first,
+                    plan.half,
+                    count,
+                    work.x,
+                    2 * j * TILE,
+                )
+            s0 = ((block * sources + base) * chunks + chunk * group) * 2 * TILE
+            if state.size > width:
+                # Two chunks ahead: nearer ones are on their way, farther ones get lost.
+                rows_ahead = s0 + 2 * group * 2 * TILE
+                for i in range(group * 2 * TILE):
+                    prefetch(state, (rows_ahead + i) * width)
+            rule(work.c, state, s0, work.v, work.x, hyper, group, 2 * count, width)
+            for j in range(group):
+                re, im = 2 * j * TILE, (2 * j + 1) * TILE
+                if chunk == 0:
+                    # A real frame has no imaginary part in its first and last bin.
+                    store(work.c, im * width, spread(work.c, 0))
+                    store(work.c, (im + count) * width, spread(work.c, 0))
+                merge(plan, work.z, j * plan.rows, width, first, count, work.c, re, im)
+        if frame + width > geo.frames:
+            _drop_missing(geo, work.z, group * plan.rows * 2, geo.frames - frame)
+        for j in range(group):
+            inverse(plan, work.z, j * plan.rows, geo.synthesis)
+            to = pending + (base + j) * geo.hop * width * (geo.spill + 1)
+            overlap_add(geo, plan, work.z, 2 * j * plan.rows, work.tails, to)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _visit(job, spill, levels, seam, step):
+    """Return level and block of a step of a sweep, and the first block of the level and its end."""
+    if seam:
+        level = step // (2 * levels * spill)
+        low, high = job.first - level * spill, job.first + level * spill
+        return level, low + step % (2 * levels * spill), low, high
+    level = step // job.stretch % levels
+    low = job.first + (level * spill if job.part > 0 else 0)
+    high = job.last - (level * spill if job.part < job.parts - 1 else 0)
+    place = step // (levels * job.stretch) * job.stretch + step % job.stretch
+    return level, job.first + place - level * spill, low, high
+
+
+# Inlined for the same reason.
 @njit(nogil=True, error_model="numpy", inline="always")
 def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, barrier, job):
     """Run the iterations of one thread.
@@ -96,112 +197,58 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
     hyper : 1-D array
         Parameters of the algorithm.
     """
-    width, sources, group = geo.width, job.sources, job.group
-    rows = sources * geo.hop
-    stride = width * (geo.spill + 1)
+    width, spill = geo.width, geo.spill
+    rows = job.sources * geo.hop
+    stride = width * (spill + 1)
     tails = work.tails
-    mine = job.part * rows * stride
-    pairs = plan.half // 2 + 1
-    chunks = (pairs + PAIRS - 1) // PAIRS
-    for _ in range(job.iterations):
+    done = 0
+    while done < job.iterations:
+        levels = min(job.depth, job.iterations - done)
+        done += levels
         if job.begins:
-            tails[mine : mine + rows * stride] = 0
-        for block in range(job.first, job.last):
-            frame = block * width
-            if job.mixed:
-                # Cheaper than keeping the mixture's spectrogram: one transform for all sources.
-                forward(plan, side, frame, geo.offset, geo.analysis, work.z, group * plan.rows)
-            for base in range(0, sources, group):
-                for j in range(group):
-                    if job.analyse:
-                        at = (base + j) * geo.hop * geo.columns + frame
-                        forward(plan, signal, at, geo.offset, geo.analysis, work.z, j * plan.rows)
-                for chunk in range(chunks):
-                    first = chunk * PAIRS
-                    count = min(PAIRS, pairs - first)
-                    for j in range(group):
-                        re, im = 2 * j * TILE, (2 * j + 1) * TILE
-                        if job.analyse:
-                            split(plan, work.z, j * plan.rows, width, first, count, work.c, re, im)
-                        if v.sources:
-                            load_real(
-                                v,
-                                base + j,
-                                frame,
-                                geo.frames,
-                                width,
-                                first,
-                                plan.half,
-                                count,
-                                work.v,
-                                j * TILE,
-                            )
-                    if job.mixed:
-                        above = group * plan.rows
-                        split(plan, work.z, above, width, first, count, work.x, 0, TILE)
-                    for j in range(min(x.sources, group)):
-                        load_complex(
-                            x,
-                            min(base + j, x.sources - 1),
-                            frame - x.origin,
-                            geo.frames - x.origin,
-                            width,
-                            first,
-                            plan.half,
-                            count,
-                            work.x,
-                            2 * j * TILE,
-                        )
-                    s0 = ((block * sources + base) * chunks + chunk * group) * 2 * TILE
-                    if state.size > width:
-                        # Two chunks ahead: nearer ones are on their way, farther ones get lost.
-                        rows_ahead = s0 + 2 * group * 2 * TILE
-                        for i in range(group * 2 * TILE):
-                            prefetch(state, (rows_ahead + i) * width)
-                    rule(work.c, state, s0, work.v, work.x, hyper, group, 2 * count, width)
-                    for j in range(group):
-                        re, im = 2 * j * TILE, (2 * j + 1) * TILE
-                        if chunk == 0:
-                            # A real frame has no imaginary part in its first and last bin.
-                            store(work.c, im * width, spread(work.c, 0))
-                            store(work.c, (im + count) * width, spread(work.c, 0))
-                        merge(plan, work.z, j * plan.rows, width, first, count, work.c, re, im)
-                if frame + width > geo.frames:
-                    _drop_missing(geo, work.z, group * plan.rows * 2, geo.frames - frame)
-                for j in range(group):
-                    inverse(plan, work.z, j * plan.rows, geo.synthesis)
-                    to = mine + (base + j) * geo.hop * stride
-                    overlap_add(geo, plan, work.z, 2 * j * plan.rows, tails, to)
-            for i in range(rows):
-                # The next block reaches one line further than this one did.
-                prefetch(signal, i * geo.columns + frame + 2 * width)
-            if job.part > 0 and block - job.first < geo.spill:
-                to = (block - job.first) * rows * width
-                for i in range(rows):
-                    store(work.held, to + i * width, load(tails, mine + i * stride))
-            else:
-                _apply_gain(geo, block, tails, mine, stride, rows)
-                finish(tails, mine, stride, signal, side, frame, geo, hyper, sources)
-        if not wait(barrier, job.parts):
-            return
-        for k in range(geo.spill):
-            if job.part > 0:
-                # Columns begun by the range before this one.
-                before = mine - rows * stride + (k + 1) * width
-                to = k * rows * width
-                for i in range(rows):
-                    total = load(work.held, to + i * width) + load(tails, before + i * stride)
-                    store(work.held, to + i * width, total)
-                block = job.first + k
-                _apply_gain(geo, block, work.held, to, width, rows)
-                finish(work.held, to, width, signal, side, block * width, geo, hyper, sources)
-            if job.ends and job.part == job.parts - 1:
-                block = job.last + k
-                at = mine + (k + 1) * width
-                _apply_gain(geo, block, tails, at, stride, rows)
-                finish(tails, at, stride, signal, side, block * width, geo, hyper, sources)
-        if not wait(barrier, job.parts):
-            return
+            begin = job.part * job.depth * rows * stride
+            tails[begin : begin + levels * rows * stride] = 0
+        # The thread's own range; then, where another lies before it, the seam between the two.
+        for seam in range(2):
+            steps = 2 * levels * spill
+            if not seam:
+                steps = job.last - job.first + (levels - 1) * spill
+                steps = (steps + job.stretch - 1) // job.stretch * job.stretch
+            for step in range(0 if seam and not job.part else steps * levels):
+                level, block, low, high = _visit(job, spill, levels, seam, step)
+                pending = ((job.part - seam) * job.depth + level) * rows * stride
+                held = level * spill * rows * width
+                if low <= block < high:
+                    _advance(
+                        rule, plan, geo, v, x, signal, side, state, hyper, work, job, block, pending
+                    )
+                    for i in range(rows):
+                        # The next block reaches one line further than this one did.
+                        prefetch(signal, i * geo.columns + (block + 2) * width)
+                    if job.part > 0 and not seam and block < low + spill:
+                        to = held + (block - low) * rows * width
+                        for i in range(rows):
+                            store(work.held, to + i * width, load(tails, pending + i * stride))
+                    else:
+                        at = block * width
+                        _apply_gain(geo, block, tails, pending, stride, rows)
+                        finish(tails, pending, stride, signal, side, at, geo, hyper, job.sources)
+                at_seam = seam and block == high
+                at_end = job.ends and job.part == job.parts - 1 and not seam and block == high - 1
+                for k in range(spill if at_seam or at_end else 0):
+                    # Columns that the blocks before have begun.
+                    column = high + k
+                    begun = pending + (k + 1) * width
+                    if at_seam:
+                        for i in range(rows):
+                            to = begun + i * stride
+                            later = load(work.held, held + (k * rows + i) * width)
+                            store(tails, to, later + load(tails, to))
+                    _apply_gain(geo, column, tails, begun, stride, rows)
+                    at = column * width
+                    finish(tails, begun, stride, signal, side, at, geo, hyper, job.sources)
+            if not wait(barrier, job.parts):
+                return
 
 
 @dataclass(frozen=True)
@@ -259,13 +306,17 @@ class Pass:
         # A range must be able to hold back the columns it shares with the range before.
         parts = max(1, min(threads, geo.blocks // (2 * geo.spill)))
         bounds = [geo.blocks * i // parts for i in range(parts + 1)]
+        depth = min(_DEPTH, iterations) if self._stretch < geo.blocks else 1
+        if parts > 1:
+            # Deeper, the work on the seams would be too much, and they would meet.
+            depth = min(depth, 1 + geo.blocks // parts // (8 * geo.spill))
         barrier = barriers.make_barrier()
-        tails = self._tails(parts)
+        tails = self._tails(parts * depth)
         shared = self._shared(x, 0)
         calls = []
         for part in range(parts):
-            job = self._job(iterations, part, parts, bounds[part], bounds[part + 1], 1, 1)
-            calls.append((*shared, self._work(tails, part), barrier, job))
+            job = self._job(iterations, depth, part, parts, bounds[part], bounds[part + 1], 1, 1)
+            calls.append((*shared, self._work(tails, depth if part else 0), barrier, job))
         _run_together(self.entry, calls, barrier)
 
     def run_once(self, parts: Iterable[np.ndarray], blocks: int) -> None:
@@ -282,7 +333,7 @@ class Pass:
         work, barrier = self._work(self._tails(1), 0), barriers.make_barrier()
         for first, x in zip(range(0, geo.blocks, blocks), parts, strict=True):
             last = min(first + blocks, geo.blocks)
-            job = self._job(1, 0, 1, first, last, int(first == 0), int(last == geo.blocks))
+            job = self._job(1, 1, 0, 1, first, last, int(first == 0), int(last == geo.blocks))
             self.entry(*self._shared(x, first * geo.width), work, barrier, job)
 
     def _shared(self, x: np.ndarray | None, origin: int) -> tuple:
@@ -297,15 +348,15 @@ class Pass:
             np.array([*self.hyper, 0.0], self.grid.dtype),
         )
 
-    def _tails(self, parts: int) -> np.ndarray:
+    def _tails(self, count: int) -> np.ndarray:
         geo = self.grid.geometry
-        size = parts * self.sources * geo.hop * geo.width * (geo.spill + 1)
+        size = count * self.sources * geo.hop * geo.width * (geo.spill + 1)
         return aligned_zeros(size, self.grid.dtype)
 
-    def _work(self, tails: np.ndarray, part: int) -> Work:
+    def _work(self, tails: np.ndarray, levels: int) -> Work:
         geo, dtype = self.grid.geometry, self.grid.dtype
         group = self.sources if self.coupled else 1
-        held = geo.spill * self.sources * geo.hop * geo.width if part else 1
+        held = max(1, levels * geo.spill * self.sources * geo.hop * geo.width)
         return Work(
             z=aligned_zeros((group + self.mixed) * self.grid.plan.rows * 2 * geo.width, dtype),
             c=aligned_zeros(group * 2 * TILE * geo.width, dtype),
@@ -315,10 +366,17 @@ class Pass:
             held=aligned_zeros(held, dtype),
         )
 
-    def _job(self, iterations: int, part: int, parts: int, *span: int) -> Job:
+    def _job(self, iterations: int, depth: int, part: int, parts: int, *span: int) -> Job:
         group = self.sources if self.coupled else 1
         what = int(self.analyse), int(self.mixed)
-        return Job(self.sources, group, *what, iterations, part, parts, *span)
+        stretch = self._stretch
+        return Job(self.sources, group, *what, iterations, depth, stretch, part, parts, *span)
+
+    @property
+    def _stretch(self) -> int:
+        """Blocks that are near together with their signals, magnitudes and spectrograms."""
+        size = sum(array.nbytes for array in (self.signal, self.side, self.v, self.state))
+        return max(1, _NEAR * self.grid.geometry.blocks // size)
 
 
 def _run_together(entry, calls, barrier) -> None:

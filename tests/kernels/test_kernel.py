@@ -13,7 +13,7 @@ import pytest
 from phaserec import STFT, Problem, algorithm, iterate, solve
 from phaserec.algorithms import ALGORITHMS
 from phaserec.iteration import prepare
-from phaserec.kernels import solver
+from phaserec.kernels import engine, solver
 
 # Every algorithm that the kernel takes, with settings that lead to programs of their own.
 SETTINGS = {
@@ -569,6 +569,28 @@ def test_threads_on_short_signals(setting, n_fft, hop, threaded, two_threads):
         check(name, make(STFT(n_fft, hop), frames * hop, seed=frames), 3, **hyper)
 
 
+# Frames that reach into the next block, several blocks ahead, and no other frame's samples.
+@pytest.mark.parametrize("stft", [STFT(64, 16), STFT(64, 2), STFT(64, 64, window="rect")], ids=str)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_sweeps_of_several_iterations(setting, stft, monkeypatch):
+    name, hyper = SETTINGS[setting]
+    p = make(stft, 509 * stft.hop_length)
+    monkeypatch.setattr(solver, "_WORTH_THREADS", 0)
+
+    def run(threads):
+        monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
+        return solve.solve(name, p, 11, **hyper)
+
+    one_by_one = run(1)
+    for stretch in (1, 10):
+        monkeypatch.setattr(engine.Pass, "_stretch", stretch)
+        np.testing.assert_array_equal(run(1), one_by_one)
+        for threads in (2, 3):
+            in_parts = run(threads)
+            close(in_parts, one_by_one, 1e-7)
+            np.testing.assert_array_equal(run(threads), in_parts)
+
+
 def test_python_threads_at_once(threaded):
     # Different lengths: each must keep its own buffers.
     problems = [make(STFT(64, 16), 4000 + 400 * k, seed=k) for k in range(4)]
@@ -593,7 +615,7 @@ FORK = """
 import os, sys
 import numpy as np
 from phaserec import STFT, Problem, solve
-from phaserec.kernels import solver
+from phaserec.kernels import engine, solver
 solver._WORTH_THREADS = 0  # threads, also on a short signal
 stft = STFT(64, 16)
 sources = np.random.default_rng(0).standard_normal((2, 4000))
