@@ -574,7 +574,7 @@ def test_threads_on_short_signals(setting, n_fft, hop, threaded, two_threads):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_sweeps_of_several_iterations(setting, stft, monkeypatch):
     name, hyper = SETTINGS[setting]
-    p = make(stft, 509 * stft.hop_length)
+    p = make(stft, 2099 * stft.hop_length)
     monkeypatch.setattr(solver, "_WORTH_THREADS", 0)
 
     def run(threads):
