@@ -104,10 +104,10 @@ class LayerProblem:
 class MagnitudeRefinement(nn.Module):
     """Bounded multiplicative correction of magnitudes, ``V · exp(b tanh(net))``, at first 1.
 
-    The network sees the target magnitudes, those of the current estimate and those of the
-    mixture, gathered into bands and relative to the mean of the mixture in each frame, so that it
-    does not depend on the level; it looks a few frames back and ahead. Silence stays zero inside
-    it, so the end of a shorter item in a batch is like the end of the signal.
+    The network, a GRU in both directions of time, sees the target magnitudes, those of the current
+    estimate and those of the mixture, gathered into bands and relative to the mean of the mixture
+    in each frame, so that it does not depend on the level; it corrects bands. Silence stays zero
+    inside it, so the end of a shorter item in a batch is like the end of the signal.
 
     Parameters
     ----------
@@ -117,11 +117,9 @@ class MagnitudeRefinement(nn.Module):
         Transform length; F = n_fft // 2 + 1.
     n_bands : int, default 64
         Number of bands, at most F; mel-spaced as for 16 kHz.
-    hidden : int, default 96
-        Units of the hidden layer.
-    context : int, default 4
-        Taps on either side, two frames apart.
-    bound : float, default log 2
+    hidden : int, default 128
+        Units of the GRU in each direction.
+    bound : float, default log 8
         Largest logarithm b of a correction.
     dtype : torch.dtype, optional
         Floating-point type of the parameters.
@@ -133,25 +131,27 @@ class MagnitudeRefinement(nn.Module):
         n_fft: int,
         *,
         n_bands: int = 64,
-        hidden: int = 96,
-        context: int = 4,
-        bound: float = math.log(2),
+        hidden: int = 128,
+        bound: float = math.log(8),
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.bound = bound
-        n_bins = n_fft // 2 + 1
-        n_bands = min(n_bands, n_bins)
-        self.bands: Tensor
+        n_bands = min(n_bands, n_fft // 2 + 1)
         bands = torch.from_numpy(mel_bands(n_bands, n_fft, 16000))
-        self.register_buffer("bands", bands.to(dtype or torch.get_default_dtype()), False)
-        self.inlet = nn.Conv1d((2 * n_sources + 1) * n_bands, hidden, 1, bias=False, dtype=dtype)
-        self.middle = nn.Conv1d(
-            hidden, hidden, 2 * context + 1, dilation=2, padding=2 * context, dtype=dtype
+        bands = bands.to(dtype or torch.get_default_dtype())
+        self.bands: Tensor
+        self.spread: Tensor
+        self.register_buffer("bands", bands, False)
+        self.register_buffer("spread", (bands / bands.sum(0)).T.contiguous(), False)
+        # Without biases zeros stay zeros.
+        self.inlet = nn.Linear((2 * n_sources + 1) * n_bands, hidden, bias=False, dtype=dtype)
+        self.gru = nn.GRU(
+            hidden, hidden, bias=False, batch_first=True, bidirectional=True, dtype=dtype
         )
-        self.outlet = nn.Conv1d(hidden, n_sources * n_bins, 1, dtype=dtype)
+        self.outlet = nn.Linear(2 * hidden, n_sources * n_bands, dtype=dtype)
         nn.init.zeros_(self.outlet.weight)
-        nn.init.zeros_(self.outlet.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.outlet.bias)
 
     def forward(self, V: Tensor, S: Tensor, total: Tensor) -> Tensor:
         """Correct magnitudes.
@@ -174,11 +174,11 @@ class MagnitudeRefinement(nn.Module):
         parts = torch.cat([V, S.abs(), total], -3).to(self.bands.dtype)
         level = parts[..., -1:, :, :].mean(-2, keepdim=True) + 1e-8
         features = (self.bands @ parts / level).log1p().flatten(-3, -2)
-        features = features.reshape(-1, *features.shape[-2:])
-        gelu = nn.functional.gelu
-        hidden = gelu(self.middle(gelu(self.inlet(features))))
-        correction = self.bound * self.outlet(hidden).tanh().reshape(V.shape)
-        return V * correction.to(V.dtype).exp()
+        features = features.reshape(-1, *features.shape[-2:]).transpose(1, 2)
+        hidden, _ = self.gru(self.inlet(features).tanh())
+        bands = self.outlet(hidden).transpose(1, 2)
+        bands = bands.reshape(*V.shape[:-2], self.bands.shape[0], V.shape[-1])
+        return V * (self.bound * (self.spread @ bands).tanh()).to(V.dtype).exp()
 
 
 class _Value(nn.Module):
@@ -282,7 +282,7 @@ class UnfoldedInversion(nn.Module):
         a plain one.
     refine : bool, default False
         Let a small network correct the target magnitudes of each layer by at most a factor of
-        two, see :class:`MagnitudeRefinement`.
+        eight, see :class:`MagnitudeRefinement`.
     learn_windows : bool, default False
         Train the windows of the transform, see :class:`~unfolded.windows.LearnedSTFT`.
     checkpoint : bool, default False

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from phaserec import Problem, audio, invert, measures
+from phaserec import Problem, audio, invert, measures, projectors
 from phaserec.evaluation import score
 from phaserec.solve import trajectory
 from phaserec.tuning.strategies import SIGMAS
@@ -89,6 +89,19 @@ def methods(runs: Path, choices: dict[str, dict[str, Any]]) -> Iterator[tuple[st
 
         return speech
 
+    def rephased(name: str) -> Method:
+        """The magnitudes that the layers end with, and the phase of the mixture."""
+        model = load(runs, name)
+
+        @torch.no_grad()
+        def speech(x: np.ndarray) -> np.ndarray:
+            mixture = torch.from_numpy(x)[None, None]
+            S = projectors.magnitude(model.stft(mixture), model.spectrogram(mixture)[:, :, 0].abs())
+            out: np.ndarray = model.stft.inverse(S, length=len(x))[0, 0].numpy()
+            return out
+
+        return speech
+
     def untrained(choice: dict[str, Any]) -> Method:
         def speech(x: np.ndarray) -> np.ndarray:
             y: np.ndarray = invert(
@@ -112,6 +125,7 @@ def methods(runs: Path, choices: dict[str, dict[str, Any]]) -> Iterator[tuple[st
     yield "end to end, K = 0, where the next two start", trained("natural")
     yield "end to end, K = 0", trained("ablation")
     depth = load(runs, "unfolded").config["inversion"]["n_layers"]
+    yield f"end to end, K = {depth}, with the phase of the mixture", rephased("unfolded")
     yield f"end to end, K = {depth}", trained("unfolded")
 
 

@@ -22,9 +22,9 @@ DOUBLED = "model.magnitude.options.mask=doubled-sigmoid"
 
 def stage(start: str, rate: float, stages: str, *changes: str) -> tuple[str, list[str]]:
     """Configuration and changes of a run that starts from the magnitude network of another."""
-    weights = ["model.weights=null", f"model.magnitude.weights={RUNS}/{start}/best"]
-    rates = [f"optimizer.lr={rate}", f"stages=[{{{stages}}}]"]
-    return "unfolded.yaml", [*weights, *rates, "seed=1", "data.train.items=3600", *changes]
+    weights = f"model.magnitude.weights={RUNS}/{start}/best"
+    rates = [f"optimizer.lr={rate}", "optimizer.warmup=50", f"stages=[{{{stages}}}]"]
+    return "unfolded.yaml", [weights, *rates, *changes]
 
 
 # All that is trained, in order.
@@ -41,9 +41,8 @@ STAGES = {
         DOUBLED,
     ),
     "natural": stage("endtoend", 6e-4, "train: all, epochs: 13", "model.inversion=null", DOUBLED),
-    "layers": stage("natural", 5e-3, "train: inversion, epochs: 3"),
     "unfolded": ("unfolded.yaml", []),
-    "ablation": stage("natural", 4e-4, "train: all, epochs: 5", "model.inversion=null"),
+    "ablation": ("unfolded.yaml", ["model.inversion=null"]),
     "frozen": stage("magnitude", 6e-4, "train: inversion, epochs: 2", DOUBLED),
 }
 

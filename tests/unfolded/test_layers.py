@@ -110,7 +110,9 @@ def test_gradients_reach_every_parameter(name, options, small_stft, small_proble
         assert bool(p.grad.isfinite().all()), key
         # The first iteration of an accelerated algorithm is a plain one.
         plain = key.startswith("layers.0.hyper") and "griffin-lim" in name
-        assert plain or bool((p.grad != 0).any()), key
+        # What β adds in RAAR's last step has no waveform: that of P_cons S is that of S.
+        silent = key.startswith("layers.2.hyper") and name == "raar"
+        assert plain or silent or bool((p.grad != 0).any()), key
 
 
 def test_what_cannot_matter_is_not_trained(small_stft):
@@ -255,7 +257,7 @@ def test_without_a_mixture(small_stft, small_problem):
 def test_refinement_is_bounded(small_stft, small_problem):
     V, x = small_problem
     net = UnfoldedInversion("misi-mix-first", 1, stft=small_stft, n_sources=2, refine=True, **F64)
-    for scale, factor in ((1e6, 2.0), (-1e6, 0.5)):
+    for scale, factor in ((1e6, 8.0), (-1e6, 1 / 8)):
         with torch.no_grad():
             net.layers[0].refinement.outlet.bias.fill_(scale)
         torch.testing.assert_close(net.spectrogram(V, x).abs(), factor * V)
@@ -343,7 +345,7 @@ def test_a_few_steps_of_training_reduce_the_error(small_stft):
     sources = torch.randn(4, 2, 40)
     V, x = small_stft(sources).abs(), sources.sum(-2)
     net = UnfoldedInversion("mix-incons-hard-mag", 3, stft=small_stft, n_sources=2, refine=True)
-    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    optimizer = torch.optim.Adam(net.parameters(), 5e-4)
     errors = []
     for _ in range(10):
         error = (net(V, x) - sources).square().mean()
