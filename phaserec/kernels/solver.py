@@ -25,6 +25,8 @@ _BLOCKS = 32
 # and Ctrl-C through; calls of less than 2 ms are not worth waking another thread.
 _CALL = 100_000_000
 _WORTH_THREADS = 2_000_000
+# Iterations of a call, however long the signal: with fewer at once each reads it from memory.
+_AT_LEAST = 4
 
 
 def applies(problem: Problem, init: Any, hyper: dict[str, Any]) -> bool:
@@ -267,7 +269,7 @@ class Fused:
         loop = self.plan.loop
         # The last pass runs alone where it makes the result in place of the next one's signal.
         alone = int(left > 0 and _differs(self.codes[id(loop)]))
-        at_once = 1 if each else max(1, _CALL // size)
+        at_once = 1 if each else max(_AT_LEAST, _CALL // size)
         while left > alone:
             schedule.append((loop, min(at_once, left - alone)))
             left -= schedule[-1][1]

@@ -108,6 +108,7 @@ def threaded(monkeypatch):
     """Threads and one iteration at a time, however short the signal."""
     monkeypatch.setattr(solver, "_WORTH_THREADS", 0)
     monkeypatch.setattr(solver, "_CALL", 1)
+    monkeypatch.setattr(solver, "_AT_LEAST", 1)
 
 
 # -- algorithms ---------------------------------------------------------------------------------
