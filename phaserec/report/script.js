@@ -127,7 +127,9 @@
       });
       const voices = this.voices;
       voices[0].source.addEventListener("ended", () => {
-        if (this.voices === voices && this.playing) this.pause(duration);
+        if (this.voices !== voices || !this.playing) return;
+        this.pause(duration);
+        refresh(); // not in the next frame: a page in the background has none
       });
       this.playing = true;
     }
