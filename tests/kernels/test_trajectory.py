@@ -7,9 +7,18 @@ from phaserec import iterate
 from phaserec.algorithms import ALGORITHMS
 from phaserec.solve import solve, trajectory
 
+# With momentum only what other tests compile too; the rest takes a minute to compile.
+QUICK = ("misi", "mix-incons")
 
-@pytest.mark.parametrize("name", list(ALGORITHMS))
-@pytest.mark.parametrize("hyper", [{}, {"momentum": 0.4}], ids=["plain", "momentum"])
+
+@pytest.mark.parametrize(
+    ("name", "hyper"),
+    [(name, {}) for name in ALGORITHMS]
+    + [
+        pytest.param(name, {"momentum": 0.4}, marks=() if name in QUICK else pytest.mark.slow)
+        for name in ALGORITHMS
+    ],
+)
 def test_every_iteration(name, hyper, numpy64, make_problem):
     for batch, init in (((), "mixture"), ((2,), "mixture"), ((), "random")):
         p = make_problem(numpy64, batch=batch, length=300)
