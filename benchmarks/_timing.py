@@ -25,7 +25,7 @@ def pin_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def interleaved(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def interleaved(tasks: dict[Any, Callable[[], Any]], rounds: int) -> dict[Any, float]:
     """Median seconds of every task, all taken in turn so that they share the machine's moods.
 
     Parameters
@@ -42,7 +42,7 @@ def interleaved(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, f
     """
     for task in tasks.values():
         task()
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    seconds: dict[Any, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
             begin = time.perf_counter()

@@ -5,7 +5,10 @@ FFTs of every frame cost in torch (MKL): ``rfft`` and ``irfft`` of (frames, n_ff
 the slope between a short and a long run of the public function, in µs per frame (sources × T) and
 iteration; "call" is a whole call with 32 iterations, validation and initial phase included.
 
-With --ratios: double over single precision on one thread, and one thread over several.
+With --ratios: double over single precision on one thread, and one thread over several. Beside the
+latter stands what the machine gives at that moment: arithmetic that shares nothing, on as many
+threads. It falls to half where two cores are hyperthreads of one, which in a virtual machine comes
+and goes.
 
     python benchmarks/iterations.py [--threads 1] [--sizes | --ratios] [--json out.json]
 """
@@ -189,29 +192,44 @@ def sizes() -> dict[str, Any]:
     return table
 
 
+@numba.njit(parallel=True)
+def busy(values: Any) -> None:
+    """Arithmetic of every thread in its own first cache, some 10 ms."""
+    for row in numba.prange(len(values)):
+        # Rows lie far apart, so that no core's prefetcher reaches into another's.
+        own = values[row, :2048]
+        for _ in range(300_000):
+            for i in range(own.size):
+                own[i] = own[i] * np.float32(0.5) + np.float32(0.5)
+
+
 def ratios() -> dict[str, Any]:
     """Every algorithm at 1024/256 against itself in double precision and on several threads."""
     cases = {d: Case(1024, 256, arguments.sources, d) for d in ("float32", "float64")}
     kinds = [("float32", 1), ("float64", 1), ("float32", arguments.threads)]
+    values = np.ones((arguments.threads, 8192), np.float32)
 
     def run(name: str, dtype: str, threads: int, n_iter: int) -> None:
         numba.set_num_threads(threads)
         cases[dtype].phaserec(name, n_iter, **ALGORITHMS[name])
 
-    runs = {
-        (name, *kind, n): lambda a=(name, *kind, n): run(*a)  # type: ignore[misc]
-        for name in ALGORITHMS
-        for kind in kinds
-        for n in (SHORT, LONG)
-    }
-    seconds: dict[Any, float] = _timing.interleaved(runs, arguments.rounds)  # type: ignore[arg-type,assignment]
+    runs: dict[Any, Callable[[], Any]] = {}
+    for name in ALGORITHMS:
+        for kind in kinds:
+            for n in (SHORT, LONG):
+                runs[name, *kind, n] = lambda a=(name, *kind, n): run(*a)  # type: ignore[misc]
+        runs[name, "one"] = lambda: busy(values[:1])
+        runs[name, "each"] = lambda: busy(values)  # on as many threads as the run before
+    seconds: dict[Any, float] = _timing.interleaved(runs, arguments.rounds)
+    several = f"{arguments.threads} threads: faster ×"
     print(f"1024/256, J={arguments.sources}, {arguments.seconds:g} s")
-    print(f"{'':26}{'float64 ÷ float32':>18}{f'{arguments.threads} threads: faster ×':>24}")
+    print(f"{'':26}{'float64 ÷ float32':>18}{several:>22}{'arithmetic alone':>18}")
     table = {}
     for name in ALGORITHMS:
-        one, double, several = (seconds[name, *k, LONG] - seconds[name, *k, SHORT] for k in kinds)
-        table[name] = {"float64": double / one, "threads": one / several}
-        print(f"{name:26}{double / one:18.2f}{one / several:24.2f}")
+        one, double, split = (seconds[name, *k, LONG] - seconds[name, *k, SHORT] for k in kinds)
+        machine = arguments.threads * seconds[name, "one"] / seconds[name, "each"]
+        table[name] = {"float64": double / one, "threads": one / split, "arithmetic": machine}
+        print(f"{name:26}{double / one:18.2f}{one / split:22.2f}{machine:18.2f}")
     return table
 
 

@@ -55,7 +55,7 @@ def costs(problems: dict[Any, Problem], name: str = "griffin-lim") -> dict[Any, 
         for key, p in problems.items()
         for n in (short, long)
     }
-    seconds: dict[Any, float] = _timing.interleaved(tasks, arguments.rounds)  # type: ignore[arg-type,assignment]
+    seconds: dict[Any, float] = _timing.interleaved(tasks, arguments.rounds)
     return {
         key: 1e6
         * (seconds[key, long] - seconds[key, short])
