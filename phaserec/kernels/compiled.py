@@ -18,7 +18,7 @@ from typing import Any
 import llvmlite
 import numba
 
-_ENGINE = ("barrier", "engine", "fft", "lanes", "layout", "overlap", "tiles")
+_ENGINE = ("engine", "fft", "handover", "lanes", "layout", "overlap", "tiles")
 
 _LOCK = threading.Lock()
 

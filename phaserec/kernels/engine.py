@@ -8,8 +8,9 @@ A sweep over the blocks does several iterations, its levels: each follows the on
 distance that frames reach ahead (the spill), a stretch of blocks at a time, so that what a stretch
 needs comes from memory once a sweep.  With several threads each takes a contiguous range of
 blocks.  Towards a range of another thread each level ends a spill earlier than the one before;
-after a barrier the second of the two threads does what is missing on both sides of the seam.
-Sums are always made in the same order.
+the second of the two threads does what is missing on both sides of the seam, once both have done
+their ranges, while the first begins its next sweep at the other end.  Between sweeps seams move
+away from the faster thread.  Sums are always made in the same order.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from . import barrier as barriers
-from .barrier import wait
+from . import handover
 from .fft import forward, inverse, merge, split
+from .handover import FIRST, LEFT, LINE, RANGES, SEAMS, meet, read, wait, write
 from .lanes import load, prefetch, select, spread, store
 from .layout import PAIRS, TILE, Grid, aligned_zeros, no_spectrogram, wrap
 from .overlap import overlap_add
@@ -48,6 +49,7 @@ class Job(NamedTuple):
     stretch: int  # blocks that go through one of them before the next one follows
     part: int
     parts: int
+    play: int  # blocks that a seam may move from its first place
     first: int  # first block
     last: int  # one past the last block
     begins: int  # 0 when the columns pending from the blocks before are in `tails`
@@ -61,7 +63,7 @@ class Work(NamedTuple):
     c: np.ndarray  # [source][re, im][bin][lane]: bins given to and taken from the rule
     v: np.ndarray  # [source][bin][lane]: target magnitudes
     x: np.ndarray  # [source][re, im][bin][lane]: given spectrogram
-    tails: np.ndarray  # [thread][level][source][r][column]: pending overlap-add
+    tails: np.ndarray  # [part][odd sweep][level][source][r][column]: pending overlap-add
     held: np.ndarray  # [level][block][source][r][lane]: columns waiting for the range before
 
 
@@ -159,22 +161,47 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, work, job, block
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _visit(job, spill, levels, seam, step):
+def _visit(job, spill, levels, first, last, seam, step):
     """Return level and block of a step of a sweep, and the first block of the level and its end."""
     if seam:
         level = step // (2 * levels * spill)
-        low, high = job.first - level * spill, job.first + level * spill
+        low, high = first - level * spill, first + level * spill
         return level, low + step % (2 * levels * spill), low, high
     level = step // job.stretch % levels
-    low = job.first + (level * spill if job.part > 0 else 0)
-    high = job.last - (level * spill if job.part < job.parts - 1 else 0)
+    low = first + (level * spill if job.part > 0 else 0)
+    high = last - (level * spill if job.part < job.parts - 1 else 0)
     place = step // (levels * job.stretch) * job.stretch + step % job.stretch
-    return level, job.first + place - level * spill, low, high
+    return level, first + place - level * spill, low, high
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _end_range(notes, job, sweep, levels, again):
+    """Tell the neighbours that a range is done; return its next bounds, or -1 when aborted."""
+    part = job.part
+    first, last = job.first, job.last
+    if part < job.parts - 1 and not wait(notes, part + 1, SEAMS, sweep):
+        return -1, -1
+    if job.play and again:
+        # Before the neighbours may go on, so that none is a sweep ahead when a seam is placed.
+        if part > 0:
+            low, high = first - job.play, first + job.play
+            if not meet(notes, part, part - 1, sweep, levels, low, high):
+                return -1, -1
+            first = read(notes, part * LINE + FIRST)
+        if part < job.parts - 1:
+            low, high = last - job.play, last + job.play
+            if not meet(notes, part + 1, part + 1, sweep, levels, low, high):
+                return -1, -1
+            last = read(notes, (part + 1) * LINE + FIRST)
+    write(notes, part * LINE + RANGES, sweep + 1)
+    if part > 0 and not wait(notes, part - 1, RANGES, sweep + 1):
+        return -1, -1
+    return first, last
 
 
 # Inlined for the same reason.
 @njit(nogil=True, error_model="numpy", inline="always")
-def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, barrier, job):
+def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, notes, job):
     """Run the iterations of one thread.
 
     Parameters
@@ -201,31 +228,50 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
     rows = job.sources * geo.hop
     stride = width * (spill + 1)
     tails = work.tails
+    before, after = job.part > 0, job.part < job.parts - 1
+    first, last = job.first, job.last
+    next_first, next_last = first, last
+    # From this block on the seam after the range must be done with the sweep before.
+    other = last
     done = 0
+    sweep = 0
     while done < job.iterations:
         levels = min(job.depth, job.iterations - done)
         done += levels
+        odd = sweep % 2 if job.parts > 1 else 0
         if job.begins:
-            begin = job.part * job.depth * rows * stride
+            begin = (2 * job.part + odd) * job.depth * rows * stride
             tails[begin : begin + levels * rows * stride] = 0
+        left = levels * (last - first) - (before + after) * spill * levels * (levels - 1) // 2
         # The thread's own range; then, where another lies before it, the seam between the two.
         for seam in range(2):
+            if seam:
+                again = done < job.iterations
+                next_first, next_last = _end_range(notes, job, sweep, levels, again)
+                if next_last < 0:
+                    return
             steps = 2 * levels * spill
             if not seam:
-                steps = job.last - job.first + (levels - 1) * spill
+                steps = last - first + (levels - 1) * spill
                 steps = (steps + job.stretch - 1) // job.stretch * job.stretch
-            for step in range(0 if seam and not job.part else steps * levels):
-                level, block, low, high = _visit(job, spill, levels, seam, step)
-                pending = ((job.part - seam) * job.depth + level) * rows * stride
+            for step in range(0 if seam and not before else steps * levels):
+                level, block, low, high = _visit(job, spill, levels, first, last, seam, step)
+                pending = (2 * (job.part - seam) + odd) * job.depth + level
+                pending *= rows * stride
                 held = level * spill * rows * width
                 if low <= block < high:
+                    if not seam:
+                        if after and block >= other and not wait(notes, job.part + 1, SEAMS, sweep):
+                            return
+                        write(notes, job.part * LINE + LEFT, left)
+                        left -= 1
                     _advance(
                         rule, plan, geo, v, x, signal, side, state, hyper, work, job, block, pending
                     )
                     for i in range(rows):
                         # The next block reaches one line further than this one did.
                         prefetch(signal, i * geo.columns + (block + 2) * width)
-                    if job.part > 0 and not seam and block < low + spill:
+                    if before and not seam and block < low + spill:
                         to = held + (block - low) * rows * width
                         for i in range(rows):
                             store(work.held, to + i * width, load(tails, pending + i * stride))
@@ -234,7 +280,7 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
                         _apply_gain(geo, block, tails, pending, stride, rows)
                         finish(tails, pending, stride, signal, side, at, geo, hyper, job.sources)
                 at_seam = seam and block == high
-                at_end = job.ends and job.part == job.parts - 1 and not seam and block == high - 1
+                at_end = job.ends and not after and not seam and block == high - 1
                 for k in range(spill if at_seam or at_end else 0):
                     # Columns that the blocks before have begun.
                     column = high + k
@@ -247,8 +293,10 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, bar
                     _apply_gain(geo, column, tails, begun, stride, rows)
                     at = column * width
                     finish(tails, begun, stride, signal, side, at, geo, hyper, job.sources)
-            if not wait(barrier, job.parts):
-                return
+        other = last - job.depth * spill
+        first, last = next_first, next_last
+        sweep += 1
+        write(notes, job.part * LINE + SEAMS, sweep)
 
 
 @dataclass(frozen=True)
@@ -258,7 +306,7 @@ class Pass:
     Attributes
     ----------
     entry : jitted function
-        ``entry(plan, geo, v, x, signal, side, state, hyper, work, barrier, job)``, which calls
+        ``entry(plan, geo, v, x, signal, side, state, hyper, work, notes, job)``, which calls
         :func:`iterate` with its rules.
     grid : Grid
         The frames.
@@ -305,19 +353,24 @@ class Pass:
         geo = self.grid.geometry
         # A range must be able to hold back the columns it shares with the range before.
         parts = max(1, min(threads, geo.blocks // (2 * geo.spill)))
-        bounds = [geo.blocks * i // parts for i in range(parts + 1)]
+        bounds = self._bounds(parts)
         depth = min(_DEPTH, iterations) if self._stretch < geo.blocks else 1
         if parts > 1:
             # Deeper, the work on the seams would be too much, and they would meet.
             depth = min(depth, 1 + geo.blocks // parts // (8 * geo.spill))
-        barrier = barriers.make_barrier()
-        tails = self._tails(parts * depth)
+        # A range keeps as much as its two seams take. Where the sums of a column have more than two
+        # terms, where it begins shows in their last bits.
+        play = (geo.blocks // parts - 2 * depth * geo.spill) // 2
+        play = play if geo.size <= geo.hop * geo.width and parts > 1 else 0
+        notes = handover.make_notes(bounds)
+        tails = self._tails(2 * parts * depth if parts > 1 else depth)
         shared = self._shared(x, 0)
         calls = []
         for part in range(parts):
-            job = self._job(iterations, depth, part, parts, bounds[part], bounds[part + 1], 1, 1)
-            calls.append((*shared, self._work(tails, depth if part else 0), barrier, job))
-        _run_together(self.entry, calls, barrier)
+            span = bounds[part], bounds[part + 1]
+            job = self._job(iterations, depth, part, parts, play, *span, 1, 1)
+            calls.append((*shared, self._work(tails, depth if part else 0), notes, job))
+        _run_together(self.entry, calls, notes)
 
     def run_once(self, parts: Iterable[np.ndarray], blocks: int) -> None:
         """Run one iteration on a spectrogram that comes in parts.
@@ -330,11 +383,12 @@ class Pass:
             Blocks of each part but the last.
         """
         geo = self.grid.geometry
-        work, barrier = self._work(self._tails(1), 0), barriers.make_barrier()
+        work, notes = self._work(self._tails(1), 0), handover.make_notes([0, geo.blocks])
         for first, x in zip(range(0, geo.blocks, blocks), parts, strict=True):
             last = min(first + blocks, geo.blocks)
-            job = self._job(1, 1, 0, 1, first, last, int(first == 0), int(last == geo.blocks))
-            self.entry(*self._shared(x, first * geo.width), work, barrier, job)
+            ends = int(first == 0), int(last == geo.blocks)
+            job = self._job(1, 1, 0, 1, 0, first, last, *ends)
+            self.entry(*self._shared(x, first * geo.width), work, notes, job)
 
     def _shared(self, x: np.ndarray | None, origin: int) -> tuple:
         return (
@@ -347,6 +401,10 @@ class Pass:
             self.state,
             np.array([*self.hyper, 0.0], self.grid.dtype),
         )
+
+    def _bounds(self, parts: int) -> list[int]:
+        """First blocks of equal ranges, and the end of the last one."""
+        return [self.grid.geometry.blocks * part // parts for part in range(parts + 1)]
 
     def _tails(self, count: int) -> np.ndarray:
         geo = self.grid.geometry
@@ -379,7 +437,7 @@ class Pass:
         return max(1, _NEAR * self.grid.geometry.blocks // size)
 
 
-def _run_together(entry, calls, barrier) -> None:
+def _run_together(entry, calls, notes) -> None:
     """Run the calls at once, the first in this thread; threads do not outlive the call."""
     failures = []
 
@@ -388,7 +446,7 @@ def _run_together(entry, calls, barrier) -> None:
             entry(*call)
         except BaseException as error:
             failures.append(error)
-            barriers.abort(barrier)
+            handover.abort(notes)
 
     others = []
     try:
@@ -398,7 +456,7 @@ def _run_together(entry, calls, barrier) -> None:
             others.append(other)
     except BaseException:
         # The threads already running would wait for ever for those that never came.
-        barriers.abort(barrier)
+        handover.abort(notes)
         raise
     task(calls[0])
     for other in others:

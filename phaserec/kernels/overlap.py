@@ -34,7 +34,7 @@ def _add_shifted(typingctx, tails, to, z, sample_row, sample, row, hop, depth):
             at = builder.add(row, table.scalar(at))
             return frames.load(builder.mul(at, ir.Constant(at.type, width)))
 
-        here = pending.load(to, width) + read(0)
+        here = read(0)
         zero = ir.Constant(here.value.type, [0.0] * width)
         sums = [here, Emit(builder, zero)]
         # The sums live in registers: LLVM turns these slots into them.
@@ -49,8 +49,10 @@ def _add_shifted(typingctx, tails, to, z, sample_row, sample, row, hop, depth):
                 for slot, pair in zip(slots, ((zero, value), (value, zero)), strict=True):
                     moved = Emit(builder, builder.shuffle_vector(*pair, mask))
                     builder.store((Emit(builder, builder.load(slot)) + moved).value, slot)
-        for k, slot in enumerate(slots):
-            pending.store(Emit(builder, builder.load(slot)), to, k * width)
+        here, beyond = (Emit(builder, builder.load(slot)) for slot in slots)
+        # Last, so that a sum is the same where the block before is added afterwards.
+        pending.store(pending.load(to, width) + here, to)
+        pending.store(beyond, to, width)
         return context.get_dummy_value()
 
     n = types.intp
