@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from phaserec._xp import Array, as_int, fft_module, is_complex, like, namespace
+from phaserec._xp import Array, as_int, is_complex, like, namespace
 
 # Window-square sums below this fraction of their maximum are rounding noise: such a sample is
 # seen by no frame, and the pseudo-inverse leaves it zero.
@@ -246,7 +246,8 @@ class STFT:
         length = self.check_length(length, n_frames)
         if lengths is not None:
             S = S * self.valid_frames(lengths, S)
-        frames = fft_module(S).irfft(namespace(S).moveaxis(S, -2, -1), n=self.n_fft)
+        xp = namespace(S)
+        frames = xp.fft.irfft(xp.moveaxis(S, -2, -1), n=self.n_fft)
         x = self.overlap_add(frames * like(self.window_values, S), length)
         if lengths is None:
             return x * like(self._normalisation(length), S)
@@ -291,8 +292,10 @@ class STFT:
         # Hop-sized columns side by side are the frames.
         grid = xp.reshape(xp.concat([before, inside, after], axis=-1), (*lead, columns, hop))
         parts = [grid[..., r : r + last - first, :] for r in range(overlaps)]
-        frames = xp.concat(parts, axis=-1)[..., : self.n_fft] * like(self.window_values, x)
-        return xp.moveaxis(fft_module(x).rfft(frames), -1, -2)
+        # Only where numpy has a factor to apply does it transform single precision as such.
+        window = like(self.n_fft * self.window_values, x)
+        frames = xp.concat(parts, axis=-1)[..., : self.n_fft] * window
+        return xp.moveaxis(xp.fft.rfft(frames, norm="forward"), -1, -2)
 
     def overlap_add(self, frames: Array, length: int) -> Array:
         """Sum frames into waveforms, without normalisation.
