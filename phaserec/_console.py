@@ -1,12 +1,17 @@
 """How a command line ends: results on stdout, one line for bad input, tracebacks on request."""
 
+import gc
 import os
 import shlex
 import sys
+import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
 import click
+
+# Seconds of a run without a progress bar.
+_PATIENCE = 0.5
 
 
 def run_command(command: click.Command, program: str, args: Sequence[str] | None = None) -> None:
@@ -23,6 +28,8 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
     args : sequence of str, optional
         Arguments; default those of the process.
     """
+    # Modules make objects by the hundred thousand, of which none is garbage.
+    gc.set_threshold(100_000)
     given = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in given
     given = [arg for arg in given if arg != "--debug"]
@@ -47,14 +54,22 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
 
 def watched(steps: Generator[float, None, Any]) -> Any:
     """Result of a generator of fractions done, behind a progress bar if there is a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=100, disable=not sys.stderr.isatty(), unit="%", leave=False) as bar:
+    begin = time.monotonic()
+    bar = None
+    try:
         while True:
-            try:
-                bar.update(int(100 * next(steps)) - bar.n)
-            except StopIteration as stop:
-                return stop.value
+            done = next(steps)
+            if bar is None and sys.stderr.isatty() and time.monotonic() - begin > _PATIENCE:
+                from tqdm import tqdm  # takes longer than many a run
+
+                bar = tqdm(total=100, unit="%", leave=False)
+            if bar is not None:
+                bar.update(int(100 * done) - bar.n)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def command_line() -> str:

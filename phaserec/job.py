@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from phaserec import audio, inputs
 from phaserec._console import command_line, watched
@@ -185,6 +184,8 @@ def _followed(
     )
     if trace:
         steps = _traced(steps, given.names)
+    from tqdm import tqdm  # other runs may be over before it is loaded
+
     hide = trace or not sys.stderr.isatty()
     return Run.of_steps(entry, hyper, tqdm(steps, total=n_iter + 1, disable=hide, leave=False))
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import llvmlite
 import numba
+from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 
 _ENGINE = ("engine", "fft", "handover", "lanes", "layout", "overlap", "tiles")
 
@@ -40,6 +42,20 @@ def _engine_digest() -> str:
     versions = (numba.__version__, llvmlite.__version__, sys.version)
     digest.update(repr(versions).encode())
     return digest.hexdigest()
+
+
+class _Cache(FunctionCache):
+    """Numba's cache, less the loading of all that numba can compile.
+
+    Numba prepares for compiling before it looks for machine code, for which that takes several
+    times as long as loading it. Code that is not there makes numba prepare all the same.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Machine code of a signature, or None."""
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
 
 
 def load(text: str) -> Any:
@@ -71,7 +87,9 @@ def _load(text: str) -> Any:
     # The cache finds the module of a function by name.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return module.entry
+    entry = module.entry
+    entry._cache = _Cache(entry.py_func)  # type: ignore[no-untyped-call]
+    return entry
 
 
 def _is_compiled(path: Path) -> bool:
