@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phaserec import STFT, audio, measures
+from phaserec import STFT, _console, audio, measures
 from phaserec.cli import main
 
 RATE = 16000
@@ -288,3 +288,25 @@ def test_any_audio_is_valid(tmp_path_factory, length, channels, silent, rate):
     assert found == rate and samples.shape == (channels, length)
     assert np.all(np.isfinite(samples))
     assert not np.any(read(folder / "out" / "zero.wav")[0])
+
+
+def halves():
+    """Steps of a run, and its result."""
+    yield 0.5
+    yield 1.0
+    return "result"
+
+
+def test_a_long_run_shows_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(_console, "_PATIENCE", -1)
+    assert _console.watched(halves()) == "result"
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert _console.watched(halves()) == "result"
+    assert "%|" in capsys.readouterr().err
+
+
+def test_a_short_run_shows_none(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert _console.watched(halves()) == "result"
+    assert capsys.readouterr().err == ""

@@ -31,10 +31,10 @@ from .layout import PAIRS, TILE, Grid, aligned_zeros, no_spectrogram, wrap
 from .overlap import overlap_add
 from .tiles import load_complex, load_real
 
-# Iterations of a sweep, and the bytes of a stretch of blocks that each of them does in turn: a
-# second-level cache and some of the third, of which other programs have their share.
+# Iterations of a sweep, and the bytes of a stretch of blocks that each of them does in turn: about
+# a second-level cache. The third is shared with others.
 _DEPTH = 8
-_NEAR = 2_000_000
+_NEAR = 1_000_000
 
 
 class Job(NamedTuple):
