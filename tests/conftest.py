@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 # Arrays are tiny here: threads would only wait for one another. Set before torch is imported.
@@ -120,11 +121,11 @@ def metrics():
 
 
 @pytest.fixture
-def phaserec(capsys, tmp_path, monkeypatch):
-    """Run the command in an empty folder; returns exit code, stdout, stderr."""
+def command(capsys, tmp_path, monkeypatch):
+    """Run a command line in an empty folder; returns exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*args):
+    def run(main, *args):
         code = 0
         try:
             main([str(arg) for arg in args])
@@ -137,6 +138,12 @@ def phaserec(capsys, tmp_path, monkeypatch):
         return code, captured.out, err
 
     return run
+
+
+@pytest.fixture
+def phaserec(command):
+    """Run ``phaserec`` with arguments."""
+    return partial(command, main)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ processes nor on the order in which items are asked for.
 """
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -374,7 +375,7 @@ def _at_snr(speech: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     return np.float32(loud / quiet) * _gain(-snr) * noise
 
 
-class Mixtures(Dataset[dict[str, Tensor]]):
+class Mixtures(Dataset[dict[str, Tensor]], ABC):
     """Base of the data sets: items are ``{"mixture", "sources"}`` and sum exactly.
 
     ``mixture`` has shape (channel, time), ``sources`` (J, channel, time), both float32, and
@@ -424,6 +425,7 @@ class Mixtures(Dataset[dict[str, Tensor]]):
         sources = torch.from_numpy(np.ascontiguousarray(self.draw(rng, index), dtype=np.float32))
         return {"mixture": sources.sum(0), "sources": sources}
 
+    @abstractmethod
     def draw(self, rng: np.random.Generator, index: int) -> np.ndarray:
         """Sources of an item.
 
@@ -439,7 +441,6 @@ class Mixtures(Dataset[dict[str, Tensor]]):
         ndarray, shape (J, channel, time)
             Real samples.
         """
-        raise NotImplementedError
 
 
 def _samples(seconds: float, rate: int) -> int:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,21 +47,10 @@ def _fresh():
 
 
 @pytest.fixture
-def unfolded(capsys, tmp_path, monkeypatch):
-    """Run the command in a folder with a configuration; returns exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
+def unfolded(command):
+    """Run ``unfolded`` with arguments, in a folder with a configuration."""
     Path("c.yaml").write_text(CONFIG)
-
-    def run(*args):
-        code = 0
-        try:
-            main([str(arg) for arg in args])
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return partial(command, main)
 
 
 @pytest.fixture
