@@ -10,7 +10,7 @@ latter stands what the machine gives at that moment: arithmetic that shares noth
 threads. It falls to half where two cores are hyperthreads of one, which in a virtual machine comes
 and goes.
 
-    python benchmarks/iterations.py [--threads 1] [--sizes | --ratios] [--json out.json]
+    python benchmarks/iterations.py [--threads 1] [--sizes | --ratios] [--audio a.wav b.wav]
 """
 
 import argparse
@@ -27,6 +27,7 @@ parser.add_argument("--rounds", type=int, default=9)
 parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
 parser.add_argument("--sizes", action="store_true", help="Griffin-Lim over the table of sizes")
 parser.add_argument("--ratios", action="store_true", help="float64 / float32, and threads")
+parser.add_argument("--audio", nargs="+", help="recordings in turn as sources, instead of noise")
 parser.add_argument("--json", help="file for the figures")
 arguments = parser.parse_args()
 _timing.pin_threads(arguments.threads)
@@ -37,7 +38,7 @@ import numpy as np  # noqa: E402
 import scipy.fft  # noqa: E402
 import torch  # noqa: E402
 
-from phaserec import STFT, Problem  # noqa: E402
+from phaserec import STFT, Problem, audio  # noqa: E402
 from phaserec.solve import solve  # noqa: E402
 
 SHORT, LONG, CALL = 8, 40, 32
@@ -72,7 +73,12 @@ class Case:
         rng = np.random.default_rng(0)
         length = int(arguments.seconds * 16000)
         self.stft = STFT(n_fft, hop)
-        waves = rng.standard_normal((sources, length)).astype(dtype)
+        if arguments.audio is None:
+            waves = rng.standard_normal((sources, length)).astype(dtype)
+        else:
+            given = [audio.read(path).samples[0] for path in arguments.audio]
+            waves = np.stack([np.resize(given[j % len(given)], length) for j in range(sources)])
+            waves = waves.astype(dtype)
         self.magnitudes = np.abs(self.stft(waves))
         self.problem = Problem(self.magnitudes, waves.sum(0), stft=self.stft)
         self.frames = sources * self.magnitudes.shape[-1]
