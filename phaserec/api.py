@@ -278,8 +278,8 @@ def _griffinlim(
     stft = STFT(n_fft, hop_length, win_length, window, center, strict=False)
     if stft.deficient.size:
         warnings.warn(
-            f"{stft.deficient.size} of every {hop_length} samples are seen by no frame with this "
-            "window and hop_length; they will be zero",
+            f"{stft.deficient.size} of every {hop_length} samples are seen by no frame, or hardly "
+            "by any, with this window and hop_length; they will be zero",
             UserWarning,
             stacklevel=3,
         )

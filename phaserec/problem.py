@@ -174,13 +174,17 @@ class Problem:
 
     @cached_property
     def X(self) -> Array:
-        """Complex spectrogram of the mixture, ``(..., F, T)``."""
+        """Complex spectrogram of the mixture, ``(..., F, T)``.
+
+        That of a waveform is of what frames see well enough, see :meth:`STFT.restrict`, so that it
+        is consistent like the sources that are to sum to it.
+        """
         self.require_mixture()
         if is_complex(self.mixture):
             if self.lengths is None:
                 return self.mixture
             return self.mixture * self.stft.valid_frames(self.lengths, self.mixture)
-        return self.stft(self.mixture, lengths=self.lengths)
+        return self.stft(self.stft.restrict(self.mixture, self.lengths), lengths=self.lengths)
 
     def require_mixture(self) -> None:
         """Raise ValueError if there is no mixture."""

@@ -6,12 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from phaserec._xp import Array, as_int, is_complex, like, namespace
-
-# Window-square sums below this fraction of their maximum are rounding noise: such a sample is
-# seen by no frame, and the pseudo-inverse leaves it zero.
-_DEFICIENT = (4 * np.finfo(np.float64).eps) ** 2
-
+from phaserec._coverage import SEEN, gain_table, table_rows
+from phaserec._xp import Array, as_int, dtype_name, is_complex, like, namespace
 
 # Windows a − b cos(2πn/N) that need not wait for scipy.signal to load (half a second).
 _COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "rect": (1.0, 0.0)}
@@ -22,9 +18,10 @@ class STFT:
     """Short-time Fourier transform with zero centre padding, validated once.
 
     Calling it transforms waveforms; :meth:`inverse` is the Moore-Penrose inverse on signals of a
-    given length (Griffin & Lim, IEEE TASSP 1984), so that ``stft(stft.inverse(S, length=L))`` is
-    an orthogonal projection. The output equals ``librosa.stft(..., pad_mode="constant")`` and
-    ``torch.stft(..., pad_mode="constant")``. Numpy and torch arrays, float32 and float64.
+    given length (Griffin & Lim, IEEE TASSP 1984) that are zero where frames hardly see them, so
+    that ``stft(stft.inverse(S, length=L))`` is an orthogonal projection. The output equals
+    ``librosa.stft(..., pad_mode="constant")`` and ``torch.stft(..., pad_mode="constant")``.
+    Numpy and torch arrays, float32 and float64.
 
     Parameters
     ----------
@@ -38,11 +35,11 @@ class STFT:
         As :func:`scipy.signal.get_window` takes it (periodic), ``"rect"`` for ones, or the values.
     center : bool, default True
         Frame t is centred on sample t·H of the signal, which is padded with zeros. With
-        ``False`` frame t starts at sample t·H, and edge samples that no window sees come back
-        from the inverse as zeros.
+        ``False`` frame t starts at sample t·H, and edge samples whose summed squared window is
+        below a thousandth of its maximum come back from the inverse as zeros.
     strict : bool, default True
         Refuse a window and hop from which a signal cannot be computed back. With ``False`` the
-        inverse sets the samples that no window sees to zero.
+        inverse sets such samples to zero throughout the signal.
 
     Raises
     ------
@@ -76,7 +73,10 @@ class STFT:
         if win > n_fft:
             raise ValueError(f"win_length={win} must be at most n_fft={n_fft}")
         window = self.window
-        if not isinstance(window, str | tuple | float | int):
+        if isinstance(window, tuple) and window and isinstance(window[0], str):
+            # What scipy takes may hold lists, such as the coefficients of general_cosine.
+            window = tuple(tuple(w) if isinstance(w, list | np.ndarray) else w for w in window)
+        elif not isinstance(window, str | float | int):
             window = _hashable(window)
         object.__setattr__(self, "n_fft", n_fft)
         object.__setattr__(self, "hop_length", as_int("hop_length", hop, 1))
@@ -88,8 +88,9 @@ class STFT:
             raise ValueError(
                 f"window={_window_name(window)} with win_length={win} and "
                 f"hop_length={self.hop_length} is not invertible: {deficient.size} of every "
-                f"{self.hop_length} samples are seen by no frame (offsets {shown} in each hop); "
-                f"use a smaller hop_length, such as {max(win // 4, 1)}"
+                f"{self.hop_length} samples are seen by no frame, or with less than {SEEN:g} of "
+                f"the largest summed squared window (offsets {shown} in each hop); use a smaller "
+                f"hop_length, such as {max(win // 4, 1)}"
             )
 
     @cached_property
@@ -115,13 +116,16 @@ class STFT:
         left = (self.n_fft - self.win_length) // 2
         return np.pad(values, (left, self.n_fft - self.win_length - left))
 
+    @property
+    def depth(self) -> int:
+        """Columns of one hop that a frame reaches over, ``⌈n_fft / hop_length⌉``."""
+        return -(-self.n_fft // self.hop_length)
+
     @cached_property
     def deficient(self) -> np.ndarray:
-        """Positions within a hop, counted from frame starts, that no window sees; ints."""
-        overlaps = -(-self.n_fft // self.hop_length)
-        squares = np.pad(self.window_values**2, (0, overlaps * self.hop_length - self.n_fft))
-        total = squares.reshape(overlaps, self.hop_length).sum(axis=0)
-        return np.flatnonzero(total <= _DEFICIENT * total.max())
+        """Positions within a hop, counted from frame starts, hardly seen by any window; ints."""
+        steady = _gain_table(self, self.depth)[self.depth - 1]
+        return np.flatnonzero(steady == 0)
 
     @property
     def n_bins(self) -> int:
@@ -249,13 +253,61 @@ class STFT:
         xp = namespace(S)
         frames = xp.fft.irfft(xp.moveaxis(S, -2, -1), n=self.n_fft)
         x = self.overlap_add(frames * like(self.window_values, S), length)
+        return x * self.gains(length, x, lengths)
+
+    def gains(self, length: int, x: Array, lengths: Any = None) -> Array:
+        """One over the summed squared windows at each sample; 0 where they hardly see it.
+
+        Parameters
+        ----------
+        length : int
+            Number of samples.
+        x : array, shape (..., length)
+            Waveforms that they are for: library, device and precision.
+        lengths : array_like of int, optional
+            Valid samples of each item, shape equal to the leading axes of ``x``.
+
+        Returns
+        -------
+        array
+            Broadcasts against ``x``.
+        """
         if lengths is None:
-            return x * like(self._normalisation(length), S)
+            return like(self._sample_gains(length, x), x)
         items = np.asarray(lengths)
-        norms = np.zeros((*items.shape, length))
+        gains = np.zeros((*items.shape, length), self._sample_gains(int(items.flat[0]), x).dtype)
         for index, item in np.ndenumerate(items):
-            norms[index][:item] = self._normalisation(int(item))
-        return x * like(_align(norms, x.ndim), S)
+            gains[index][:item] = self._sample_gains(int(item), x)
+        return like(_align(gains, x.ndim), x)
+
+    def _sample_gains(self, length: int, x: Array) -> np.ndarray:
+        n_frames = self.n_frames(length)
+        last = min((self.offset + length - 1) // self.hop_length, n_frames + self.depth - 2)
+        rows = table_rows(np.arange(last + 1), self.depth, n_frames)
+        table = _gain_table(self, min(n_frames, self.depth)).astype(dtype_name(x), copy=False)
+        gains = table[rows].reshape(-1)[self.offset : self.offset + length]
+        missing = length - gains.size  # trailing samples that no frame reaches
+        return np.pad(gains, (0, missing)) if missing else gains
+
+    def restrict(self, x: Array, lengths: Any = None) -> Array:
+        """Zero the samples that frames hardly see: what is left is what the inverse can give back.
+
+        Parameters
+        ----------
+        x : array, shape (..., time)
+            Real waveforms.
+        lengths : array_like of int, optional
+            Valid samples of each item, shape equal to the leading axes of ``x``; what lies beyond
+            is zero too.
+
+        Returns
+        -------
+        array, shape (..., time)
+            ``x`` itself where frames see all of it.
+        """
+        xp = namespace(x)
+        seen = self.gains(x.shape[-1], x, lengths) > 0
+        return x if bool(xp.all(seen)) else xp.where(seen, x, xp.zeros_like(x))
 
     def check_bins(self, name: str, n_bins: int) -> None:
         """Raise ValueError if ``n_bins`` is not the F of this transform."""
@@ -281,7 +333,7 @@ class STFT:
             Part of the spectrogram.
         """
         xp = namespace(x)
-        hop, overlaps = self.hop_length, -(-self.n_fft // self.hop_length)
+        hop, overlaps = self.hop_length, self.depth
         columns = last - first - 1 + overlaps
         begin = first * hop - self.offset
         end = begin + columns * hop
@@ -313,7 +365,7 @@ class STFT:
             Sums.
         """
         xp = namespace(frames)
-        hop, overlaps = self.hop_length, -(-self.n_fft // self.hop_length)
+        hop, overlaps = self.hop_length, self.depth
         *lead, n_frames, _ = frames.shape
         columns = n_frames - 1 + overlaps
         total = xp.zeros((*lead, columns, hop), dtype=frames.dtype, device=frames.device)
@@ -327,9 +379,6 @@ class STFT:
             zeros = xp.zeros((*lead, missing), dtype=frames.dtype, device=frames.device)
             signal = xp.concat([signal, zeros], axis=-1)
         return signal
-
-    def _normalisation(self, length: int) -> np.ndarray:
-        return _normalisation(self, length)
 
     def valid_frames(self, lengths: Any, S: Array) -> Array:
         """Ones on the frames that belong to each item of a ragged batch, zeros after.
@@ -350,15 +399,10 @@ class STFT:
         return like(_valid(counts, S.shape[-1], S.ndim - 1), S)
 
 
-@lru_cache(maxsize=64)
-def _normalisation(stft: STFT, length: int) -> np.ndarray:
-    """One over the sum of squared windows at each sample ``(length,)``; 0 where unseen."""
-    squares = np.broadcast_to(stft.window_values**2, (stft.n_frames(length), stft.n_fft))
-    total = stft.overlap_add(squares, length)
-    seen = total > _DEFICIENT * (stft.window_values**2).max()
-    norm = np.where(seen, 1 / np.where(seen, total, 1), 0)
-    norm.flags.writeable = False
-    return norm
+@lru_cache(maxsize=16)
+def _gain_table(stft: STFT, n_frames: int) -> np.ndarray:
+    """Gains of the columns of a signal with so many frames; more than ``depth`` change nothing."""
+    return gain_table(stft.window_values, stft.hop_length, n_frames)
 
 
 def _align(values: np.ndarray, ndim: int) -> np.ndarray:

@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 from phaserec import STFT
 from phaserec.projectors import consistency, magnitude, mixing, unit
 
-TRANSFORMS = [STFT(16, 4), STFT(16, 5), STFT(15, 4), STFT(16, 4, 11), STFT(16, 4, center=False)]
-ids = [f"{s.n_fft}-{s.hop_length}-{s.win_length}-{s.center}" for s in TRANSFORMS]
+TRANSFORMS = [
+    STFT(16, 4),
+    STFT(16, 5),
+    STFT(15, 4),
+    STFT(16, 4, 11),
+    STFT(16, 4, center=False),
+    STFT(16, 4, window="blackman", center=False),
+    STFT(16, 4, window=("kaiser", 14.0)),
+]
+ids = [f"{s.n_fft}-{s.hop_length}-{s.win_length}-{s.window}-{s.center}" for s in TRANSFORMS]
 
 
 def complex_noise(shape, seed=0):

@@ -492,7 +492,9 @@ class UnfoldedInversion(nn.Module):
         mixture = problem.mixture
         X = None if mixture is None else problem.X
         if mixture is not None and self.transform is not None and not mixture.is_complex():
-            X = self.transform(mixture, lengths=problem.lengths)
+            X = self.transform(
+                self.stft.restrict(mixture, problem.lengths), lengths=problem.lengths
+            )
         _ = problem.mixing_weights  # cached before a layer is computed a second time
         S = problem.start(init, rng)
         state = (S, None, None) if self._accelerated else self.entry.start(S)

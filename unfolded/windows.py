@@ -9,17 +9,15 @@ from torch import Tensor, nn
 from phaserec import STFT
 from phaserec._xp import like
 
-# Window products below this fraction of the largest see no signal, as in phaserec.stft.
-_DEFICIENT = (4 * np.finfo(np.float64).eps) ** 2
-
 
 class LearnedSTFT(nn.Module):
     """STFT with trainable windows that always reconstructs perfectly.
 
     Both windows are the given one times the exponential of trainable values, which start at 0.
     The inverse divides by the overlapped product of the two windows, so that it starts as the
-    least-squares inverse (Griffin & Lim, IEEE TASSP 1984) and remains a left inverse: the factors
-    are positive, hence the divisor can never vanish where it did not at the start.
+    least-squares inverse (Griffin & Lim, IEEE TASSP 1984) and remains a left inverse where the
+    given window sees the signal: the factors are positive, hence the divisor can never vanish
+    where it did not at the start.
 
     Parameters
     ----------
@@ -109,8 +107,9 @@ class LearnedSTFT(nn.Module):
         frames = torch.fft.irfft(S.transpose(-1, -2), n=self.stft.n_fft) * synthesis
         products = valid.transpose(-1, -2) * (analysis * synthesis)
         total = self.stft.overlap_add(products, length)
-        seen = total > _DEFICIENT * (analysis * synthesis).max()
         x = self.stft.overlap_add(frames, length)
+        # The samples that count are those of the given window, whatever is learned.
+        seen = self.stft.gains(length, x, lengths) > 0
         x = torch.where(seen, x / torch.where(seen, total, 1), 0)
         return x if lengths is None else x * _valid_samples(lengths, x)
 

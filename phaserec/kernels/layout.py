@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from phaserec._coverage import gain_table, table_rows
+
 from .fft import Plan, make_plan
 from .lanes import LANE_BYTES, lane_width
 
@@ -78,13 +80,10 @@ class Grid:
         spill = max(1, -(-(depth - 1) // width))
         # An odd number of cache lines keeps the rows off each other's cache sets.
         columns = ((blocks + 2 * spill) | 1) * width
-        square = np.zeros(depth * hop)
-        square[:size] = np.asarray(window, np.float64) ** 2
-        square = square.reshape(depth, hop)
-        steady = square.sum(0)
-        inverse = np.divide(1.0, steady, out=np.zeros(hop), where=steady > 0)
+        steady = gain_table(window, hop, depth)[depth - 1]
         sample = np.arange(size)
-        gain_of, gains = self._gains(square, steady, frames, width, blocks + spill)
+        table = gain_table(window, hop, frames)
+        gain_of, gains = self._gains(table, steady, depth, frames, width, blocks + spill)
         window = np.asarray(window, np.float64)
         self.plan: Plan = make_plan(size, self.dtype)
         self.geometry = Geometry(
@@ -97,15 +96,15 @@ class Grid:
             columns=columns,
             offset=sample % hop * columns + sample // hop,
             analysis=(0.5 * window).astype(self.dtype),
-            synthesis=(window * inverse[sample % hop] / size).astype(self.dtype),
+            synthesis=(window * steady[sample % hop] / size).astype(self.dtype),
             gain_of=gain_of,
             gains=gains,
             ramp=np.arange(width).astype(self.dtype),
         )
 
-    def _gains(self, square, steady, frames, width, count):
+    def _gains(self, table, steady, depth, frames, width, count):
         """Tabulate the edge gains of the blocks that hold a sample that is not steady."""
-        depth, hop = square.shape
+        hop = steady.size
         # Columns reached by every possible frame and wholly inside the signal.
         first = max(depth - 1, -(-self.start // hop))
         last = min(frames, (self.start + self.length) // hop)
@@ -115,14 +114,14 @@ class Grid:
             q = np.arange(block * width, (block + 1) * width)
             if q[0] >= first and q[-1] < last:
                 continue
-            frame = q[:, None] - np.arange(depth)
-            exists = (frame >= 0) & (frame < frames)
-            actual = (exists.astype(np.float64) @ square).T
+            gain = np.zeros((hop, width))
+            reached = q < frames + depth - 1
+            gain[:, reached] = table[table_rows(q[reached], depth, frames)].T
+            # The synthesis window has the steady gain already, which is 0 only where all are.
+            gain = np.divide(gain, steady[:, None], out=np.zeros_like(gain), where=gain > 0)
             place = q * hop + np.arange(hop)[:, None] - self.start
-            inside = (place >= 0) & (place < self.length) & (actual > 0)
-            gain = np.divide(steady[:, None], actual, out=np.zeros((hop, width)), where=inside)
             gain_of[block] = len(tables)
-            tables.append(gain.ravel())
+            tables.append(np.where((place >= 0) & (place < self.length), gain, 0).ravel())
         gains = aligned_zeros(max(1, len(tables)) * hop * width, self.dtype)
         if tables:
             gains[:] = np.concatenate(tables)
