@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from phaserec._finite import check_result
 from phaserec._xp import Array, as_int
 from phaserec.algorithms import Algorithm, Hyper, Range, combinators, resolve
 from phaserec.problem import Problem
@@ -47,8 +48,8 @@ def iterate(
     Raises
     ------
     ValueError
-        For an unknown algorithm or hyper-parameter, or a value out of range; before the first
-        iteration.
+        For an unknown algorithm or hyper-parameter, or a value out of range, before the first
+        iteration; and after one that overflows or diverges.
 
     Examples
     --------
@@ -110,5 +111,8 @@ def _run(
     entry: Algorithm, state: Any, problem: Problem, n_iter: int, hyper: dict[str, Any]
 ) -> Iterator[Array]:
     for _ in range(n_iter):
-        state = entry.step(state, problem, **hyper)
-        yield combinators.estimate(state)
+        with np.errstate(all="ignore"):  # the check says it better
+            state = entry.step(state, problem, **hyper)
+        S = combinators.estimate(state)
+        check_result(S, entry.name, hyper, problem.magnitudes, problem.mixture)
+        yield S

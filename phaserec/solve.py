@@ -3,6 +3,9 @@
 from collections.abc import Generator, Iterator
 from typing import Any
 
+import numpy as np
+
+from phaserec._finite import check_result
 from phaserec._xp import Array, as_int
 from phaserec.iteration import iterate, prepare
 from phaserec.problem import Problem
@@ -39,12 +42,14 @@ def solution(
     kernel = fused(entry, problem, init, rng, values) if n_iter else None
     if kernel is not None:
         yield from kernel.run(n_iter)
-        return kernel.result()
+        return _checked(kernel.result(), entry, problem, values)
     S = problem.start(init, rng)
     for done, current in enumerate(iterate(entry, problem, n_iter, init=S, **values), start=1):
         S = current
         yield done / n_iter
-    return problem.waveforms(S)
+    with np.errstate(all="ignore"):  # the check says it better
+        waveforms = problem.waveforms(S)
+    return _checked(waveforms, entry, problem, values)
 
 
 def trajectory(
@@ -72,10 +77,16 @@ def trajectory(
     n_iter = as_int("n_iter", n_iter, 0)
     kernel = fused(entry, problem, init, rng, values) if n_iter else None
     if kernel is not None:
-        yield from kernel.trajectory(n_iter)
+        for waveforms in kernel.trajectory(n_iter):
+            yield _checked(waveforms, entry, problem, values)
         return
     for S in iterate(entry, problem, n_iter, init=problem.start(init, rng), **values):
-        yield problem.waveforms(S)
+        yield _checked(problem.waveforms(S), entry, problem, values)
+
+
+def _checked(waveforms: Array, entry: Any, problem: Problem, hyper: dict[str, Any]) -> Array:
+    check_result(waveforms, entry.name, hyper, problem.magnitudes, problem.mixture)
+    return waveforms
 
 
 def fused(entry: Any, problem: Problem, init: Any, rng: Any, hyper: dict[str, Any]) -> Any:

@@ -50,7 +50,7 @@ def applies(problem: Problem, init: Any, hyper: dict[str, Any]) -> bool:
     arrays = [problem.magnitudes, problem.mixture, init]
     return (
         problem.weights is None
-        and not any(hasattr(value, "shape") for value in hyper.values())
+        and all(_small(value) for value in hyper.values())
         and all(_plain(a) for a in arrays if hasattr(a, "shape"))
         and stft.hop_length <= stft.n_fft
         and is_fast_size(stft.n_fft)
@@ -62,6 +62,11 @@ def _plain(a: Array) -> bool:
     if is_torch_array(a):
         return a.device.type == "cpu" and not a.requires_grad
     return isinstance(a, np.ndarray)
+
+
+def _small(value: Any) -> bool:
+    """Whether a hyper-parameter is a word, or a number that any precision holds."""
+    return isinstance(value, str) or (not hasattr(value, "shape") and abs(value) < 1e30)
 
 
 def _in_range(a: np.ndarray) -> bool:
