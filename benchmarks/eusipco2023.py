@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from phaserec import STFT, Problem, audio, iterate, measures
-from phaserec._console import watched
-from phaserec.tuning.fingerprints import fingerprint, overlaps
-from phaserec.tuning.mixtures import Item
+from phaserec.commands.console import watched
+from phaserec.corpus.fingerprints import fingerprint, overlaps
+from phaserec.corpus.mixtures import Item
 from phaserec.tuning.strategies import (
     SIGMAS,
     TOLERANCE,

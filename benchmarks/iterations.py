@@ -39,7 +39,7 @@ import scipy.fft  # noqa: E402
 import torch  # noqa: E402
 
 from phaserec import STFT, Problem, audio  # noqa: E402
-from phaserec.solve import solve  # noqa: E402
+from phaserec.solving.solve import solve  # noqa: E402
 
 SHORT, LONG, CALL = 8, 40, 32
 

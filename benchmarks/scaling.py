@@ -29,7 +29,7 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 
 from phaserec import STFT, Problem  # noqa: E402
-from phaserec.solve import solve  # noqa: E402
+from phaserec.solving.solve import solve  # noqa: E402
 
 
 def problem(n_frames: int, sources: int = 1, n_fft: int = 1024, mixture: bool = True) -> Problem:

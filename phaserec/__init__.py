@@ -17,7 +17,7 @@ _HOME = {
     "audio": "phaserec.audio",
     "griffinlim": "phaserec.api",
     "invert": "phaserec.api",
-    "iterate": "phaserec.iteration",
+    "iterate": "phaserec.solving.iteration",
     "measures": "phaserec.measures",
     "misi": "phaserec.api",
     "momentum": "phaserec.algorithms",
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from phaserec.api import griffinlim as griffinlim
     from phaserec.api import invert as invert
     from phaserec.api import misi as misi
-    from phaserec.iteration import iterate as iterate
     from phaserec.problem import Problem as Problem
+    from phaserec.solving.iteration import iterate as iterate
     from phaserec.stft import STFT as STFT
 
 

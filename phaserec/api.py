@@ -9,7 +9,7 @@ import numpy as np
 from phaserec._xp import Array, as_array, as_int, like, namespace
 from phaserec.algorithms.registry import NonNegative, describe
 from phaserec.problem import Problem, as_rng
-from phaserec.solve import solve
+from phaserec.solving.solve import solve
 from phaserec.stft import STFT
 
 

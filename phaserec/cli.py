@@ -1,4 +1,4 @@
-"""The command line: options and errors. What a command does is in :mod:`phaserec.job`.
+"""The command line: options and errors. What a command does is in :mod:`phaserec.commands.invert`.
 
 Only click is imported at the top, so that ``phaserec --help`` answers at once.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from phaserec import __version__
-from phaserec._console import run_command
+from phaserec.commands.console import run_command
 
 _LISTS = ("--estimates", "--references")
 
@@ -141,7 +141,7 @@ def invert(**options: Any) -> None:
     MIXTURE from standard input and then writes to standard output, sources one after the other as
     channels of one WAV file.
     """
-    from phaserec.job import run
+    from phaserec.commands.invert import run
 
     run(**options)
 
@@ -165,7 +165,7 @@ def report(**options: Any) -> None:
     shows an example that ships with the package. --sigma 0.5 goes to every algorithm that has the
     hyper-parameter, --algo aux:sigma=0.5 to one.
     """
-    from phaserec.report.command import run
+    from phaserec.commands.report import run
 
     run(**options)
 
@@ -195,7 +195,7 @@ def tune(**options: Any) -> None:
     for each source for every item. Hyper-parameters take several values, such as --sigma 0,0.1,1;
     --sigma is by default 0, 0.001, … 1000.
     """
-    from phaserec.tuning.job import run
+    from phaserec.commands.tune import run
 
     run(**options)
 
@@ -233,7 +233,7 @@ def evaluate(**options: Any) -> None:
     mean and median with 95 % bootstrap intervals. The exit code is 1 if some items could not be
     scored (standard error says which and why), and 2 for bad input.
     """
-    from phaserec.evaluation.job import run
+    from phaserec.commands.evaluate import run
 
     if run(**options):
         sys.exit(1)

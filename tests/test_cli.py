@@ -12,8 +12,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phaserec import STFT, _console, audio, measures
+from phaserec import STFT, audio, measures
 from phaserec.cli import main
+from phaserec.commands import console
 
 RATE = 16000
 
@@ -298,15 +299,15 @@ def halves():
 
 
 def test_a_long_run_shows_a_bar_on_a_terminal(monkeypatch, capsys):
-    monkeypatch.setattr(_console, "_PATIENCE", -1)
-    assert _console.watched(halves()) == "result"
+    monkeypatch.setattr(console, "_PATIENCE", -1)
+    assert console.watched(halves()) == "result"
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert _console.watched(halves()) == "result"
+    assert console.watched(halves()) == "result"
     assert "%|" in capsys.readouterr().err
 
 
 def test_a_short_run_shows_none(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert _console.watched(halves()) == "result"
+    assert console.watched(halves()) == "result"
     assert capsys.readouterr().err == ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from phaserec import __version__
-from phaserec._console import run_command
+from phaserec.commands.console import run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,7 +186,7 @@ def _separation(
     """Report of a mixture ``(channels, time)`` and its sources ``(J, channels, time)``."""
     from pathlib import Path
 
-    from phaserec._console import command_line
+    from phaserec.commands.console import command_line
     from phaserec.report import Panel, Report, Track
 
     tracks = [Track("mixture", "mixture", recording.samples)]
@@ -237,7 +237,7 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from phaserec.evaluation.job import check_targets, choose, deliver
+    from phaserec.commands.evaluate import check_targets, choose, deliver
     from unfolded.metrics import SCORES
     from unfolded.metrics import evaluate as rows_of
 

@@ -17,8 +17,8 @@ from phaserec import STFT, Problem, projectors
 from phaserec._xp import as_int
 from phaserec.algorithms import ALGORITHMS, Algorithm, Hyper, Range, momentum, resolve
 from phaserec.algorithms.combinators import estimate
-from phaserec.iteration import MOMENTUM, prepare
 from phaserec.problem import shares
+from phaserec.solving.iteration import MOMENTUM, prepare
 from unfolded.bands import mel_bands
 from unfolded.windows import LearnedSTFT
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from phaserec import Problem, audio, invert, measures, projectors
 from phaserec.evaluation import score
-from phaserec.solve import trajectory
+from phaserec.solving.solve import trajectory
 from phaserec.tuning.strategies import SIGMAS
 from unfolded import UnfoldedSeparator
 from unfolded.config import build_dataset, load_config

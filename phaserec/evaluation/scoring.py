@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from phaserec import audio, measures
+from phaserec.corpus.workers import Failed, run_ordered
 from phaserec.evaluation.matching import Item
 from phaserec.evaluation.metrics import Metric, Settings, Undefined, resolve
 from phaserec.stft import STFT
-from phaserec.workers import Failed, run_ordered
 
 DEFAULT = ("si-sdr", "sdr")
 

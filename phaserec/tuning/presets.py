@@ -16,9 +16,9 @@ from phaserec import audio
 from phaserec._files import write_files
 from phaserec._xp import as_int
 from phaserec.algorithms import resolve
-from phaserec.iteration import prepare
+from phaserec.corpus.fingerprints import Fingerprint, fingerprint, overlaps
+from phaserec.solving.iteration import prepare
 from phaserec.stft import STFT
-from phaserec.tuning.fingerprints import Fingerprint, fingerprint, overlaps
 
 _KIND = "phaserec preset"
 _FORMAT = 1

@@ -17,12 +17,12 @@ from phaserec import measures
 from phaserec._xp import as_int
 from phaserec.algorithms import resolve
 from phaserec.algorithms.registry import suggestion
-from phaserec.iteration import MOMENTUM, prepare
+from phaserec.corpus.mixtures import Item
+from phaserec.corpus.workers import available_cores
 from phaserec.problem import Problem
-from phaserec.solve import trajectory
+from phaserec.solving.iteration import MOMENTUM, prepare
+from phaserec.solving.solve import trajectory
 from phaserec.stft import STFT
-from phaserec.tuning.mixtures import Item
-from phaserec.workers import available_cores
 
 SCORES = {"si-sdr": measures.si_sdr, "sdr": measures.sdr, "snr": measures.snr}
 STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}

@@ -13,6 +13,7 @@ import scipy.linalg
 import soundfile
 
 from phaserec import STFT, audio, evaluation, measures
+from phaserec.corpus.workers import Failed
 from phaserec.evaluation import (
     METRICS,
     Item,
@@ -30,7 +31,6 @@ from phaserec.evaluation import (
     to_text,
 )
 from phaserec.evaluation import metrics as metrics_module
-from phaserec.workers import Failed
 
 RATE = 1000
 WAVEFORM = ["si-sdr", "sdr", "snr", "spectral-convergence"]

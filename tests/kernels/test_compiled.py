@@ -10,7 +10,8 @@ import pytest
 SCRIPT = """
 import sys
 import numpy as np
-from phaserec import STFT, Problem, solve
+from phaserec import STFT, Problem
+from phaserec.solving import solve
 stft = STFT(64, 16)
 V = abs(stft(np.random.default_rng(0).standard_normal(643)))
 p = Problem(V, stft=stft, length=643)

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from numba import njit
 
-from phaserec.kernels.fft import factorise, forward, inverse, is_fast_size, make_plan, merge, split
-from phaserec.kernels.lanes import lane_width
+from phaserec.kernels.cpu.fft import (
+    factorise,
+    forward,
+    inverse,
+    is_fast_size,
+    make_plan,
+    merge,
+    split,
+)
+from phaserec.kernels.cpu.lanes import lane_width
 
 SIZES = [4, 6, 8, 10, 12, 16, 18, 20, 24, 30, 32, 36, 40, 48, 50, 54, 60, 64, 72, 90, 96, 100]
 SIZES += [120, 128, 150, 162, 240, 250, 256, 400, 480, 486, 512, 640, 960, 1024, 1250, 1920, 2048]

@@ -10,10 +10,12 @@ import numba
 import numpy as np
 import pytest
 
-from phaserec import STFT, Problem, algorithm, iterate, solve
+from phaserec import STFT, Problem, algorithm, iterate
 from phaserec.algorithms import ALGORITHMS
-from phaserec.iteration import prepare
-from phaserec.kernels import engine, handover, solver
+from phaserec.kernels.cpu import engine, handover
+from phaserec.kernels.cpu import fused as solver
+from phaserec.solving import solve
+from phaserec.solving.iteration import prepare
 
 # Every algorithm that the kernel takes, with settings that lead to programs of their own.
 SETTINGS = {
@@ -664,8 +666,10 @@ def test_python_threads_at_once(threaded):
 FORK = """
 import os, sys
 import numpy as np
-from phaserec import STFT, Problem, solve
-from phaserec.kernels import engine, handover, solver
+from phaserec import STFT, Problem
+from phaserec.solving import solve
+from phaserec.kernels.cpu import engine, handover
+from phaserec.kernels.cpu import fused as solver
 solver._WORTH_THREADS = 0  # threads, also on a short signal
 stft = STFT(64, 16)
 sources = np.random.default_rng(0).standard_normal((2, 4000))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from phaserec.kernels.lanes import (
+from phaserec.kernels.cpu.lanes import (
     lane_width,
     load,
     maximum,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from phaserec.algorithms import momentum, names, resolve
-from phaserec.iteration import prepare
+from phaserec.kernels.cpu.source import write
 from phaserec.kernels.program import plan
-from phaserec.kernels.source import write
 from phaserec.kernels.trace import COMPLEX, Graph, SymbolicProblem, Untraceable, trace
+from phaserec.solving.iteration import prepare
 
 TAKEN = [
     "griffin-lim",

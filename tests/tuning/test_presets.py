@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from phaserec import STFT, _files
+from phaserec.corpus.fingerprints import fingerprint
 from phaserec.tuning import presets
-from phaserec.tuning.fingerprints import fingerprint
 from phaserec.tuning.presets import Preset
 
 RATE = 16000

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from phaserec import STFT, audio, invert
+from phaserec.corpus.mixtures import Item
 from phaserec.tuning import presets
-from phaserec.tuning.mixtures import Item
 from phaserec.tuning.strategies import (
     Candidate,
     Search,

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from phaserec import audio, inputs
-from phaserec._console import command_line, watched
+from phaserec import audio
 from phaserec._files import check_folder
 from phaserec._xp import Array, to_numpy
 from phaserec.algorithms import Algorithm, resolve
-from phaserec.follow import Point, Run, follow, mean_sdr
-from phaserec.inputs import Inputs
-from phaserec.iteration import prepare
+from phaserec.commands import inputs
+from phaserec.commands.console import command_line, watched
+from phaserec.commands.inputs import Inputs
 from phaserec.problem import Problem
-from phaserec.solve import solution
+from phaserec.solving.follow import Point, Run, follow, mean_sdr
+from phaserec.solving.iteration import prepare
+from phaserec.solving.solve import solution
 
 
 def run(
@@ -120,8 +121,8 @@ def run(
     for target in targets:
         print(target, file=stream)
     if report is not None and followed is not None:
+        from phaserec.commands.experiment import experiment
         from phaserec.report import save
-        from phaserec.report.experiment import experiment
 
         page = experiment(
             given, before, [followed], init=init, seed=seed, command=command_line(), seconds=seconds

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from phaserec import STFT
-from phaserec.tuning.mixtures import MixtureFolder
+from phaserec.corpus.mixtures import MixtureFolder
 
 RATE = 8000
 STFT_ = STFT(256)

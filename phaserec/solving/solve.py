@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from phaserec._finite import check_result
 from phaserec._xp import Array, as_int
-from phaserec.iteration import iterate, prepare
 from phaserec.problem import Problem
+from phaserec.solving.finite import check_result
+from phaserec.solving.iteration import iterate, prepare
 
 
 def solution(
@@ -103,16 +103,16 @@ def fused(entry: Any, problem: Problem, init: Any, rng: Any, hyper: dict[str, An
 
     Returns
     -------
-    phaserec.kernels.solver.Fused or None
+    phaserec.kernels.cpu.fused.Fused or None
         None where the array path has to solve it.
     """
-    from phaserec.kernels import solver  # numba takes a moment to load
+    from phaserec.kernels.cpu import fused  # numba takes a moment to load
 
-    if not solver.applies(problem, init, hyper):
+    if not fused.applies(problem, init, hyper):
         return None
     try:
-        return solver.Fused(entry, problem, init, rng, hyper)
-    except solver.Untraceable:
+        return fused.Fused(entry, problem, init, rng, hyper)
+    except fused.Untraceable:
         return None
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from phaserec import measures
 from phaserec._xp import Array, to_numpy
 from phaserec.algorithms import Algorithm
-from phaserec.iteration import iterate
 from phaserec.problem import Problem
+from phaserec.solving.iteration import iterate
 
 
 @dataclass(frozen=True)

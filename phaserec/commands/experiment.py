@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from phaserec import measures
-from phaserec.follow import Point, Run
-from phaserec.inputs import Inputs
+from phaserec.commands.inputs import Inputs
 from phaserec.report.model import Algorithm, Chart, Panel, Report, Table, Track
+from phaserec.solving.follow import Point, Run
 
 _FLOOR = -100.0  # dB; what is below is rounding
 _MEASURES = {"SDR": measures.sdr, "SI-SDR": measures.si_sdr, "SNR": measures.snr}

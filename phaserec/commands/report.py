@@ -7,15 +7,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from phaserec._console import command_line
 from phaserec._xp import to_numpy
 from phaserec.algorithms import Algorithm, resolve
-from phaserec.follow import Run, follow
-from phaserec.inputs import load
-from phaserec.iteration import prepare
-from phaserec.job import parse_hyper
-from phaserec.report.experiment import experiment
+from phaserec.commands.console import command_line
+from phaserec.commands.experiment import experiment
+from phaserec.commands.inputs import load
+from phaserec.commands.invert import parse_hyper
 from phaserec.report.page import check_report, save
+from phaserec.solving.follow import Run, follow
+from phaserec.solving.iteration import prepare
 
 _WITH_MIXTURE = ("misi", "mix-incons-hard-mag", "mag-incons-hard-mix")
 _ALONE = ("griffin-lim", "fast-griffin-lim", "accelerated-griffin-lim")

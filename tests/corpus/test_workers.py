@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from phaserec.workers import Failed, run_ordered
+from phaserec.corpus.workers import Failed, run_ordered
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

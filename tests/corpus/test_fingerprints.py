@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from phaserec import audio
-from phaserec.tuning.fingerprints import fingerprint, overlaps, shares
+from phaserec.corpus.fingerprints import fingerprint, overlaps, shares
 
 RATE = 16000
 

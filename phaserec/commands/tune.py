@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from phaserec import __version__
-from phaserec._console import watched
 from phaserec._files import check_folder
 from phaserec.algorithms import resolve
+from phaserec.commands.console import watched
+from phaserec.corpus.fingerprints import Fingerprint, overlaps
+from phaserec.corpus.mixtures import MixtureFolder
 from phaserec.stft import STFT
 from phaserec.tuning import presets
-from phaserec.tuning.fingerprints import Fingerprint, overlaps
-from phaserec.tuning.mixtures import MixtureFolder
 from phaserec.tuning.strategies import SIGMAS, candidates, search, summarise
 
 # Candidates shown.

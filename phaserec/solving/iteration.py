@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from phaserec._finite import check_result
 from phaserec._xp import Array, as_int
 from phaserec.algorithms import Algorithm, Hyper, Range, combinators, resolve
 from phaserec.problem import Problem
+from phaserec.solving.finite import check_result
 
 MOMENTUM = Hyper("momentum", 0.0, float, (), Range(0))
 

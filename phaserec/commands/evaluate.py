@@ -7,15 +7,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from phaserec._console import command_line
 from phaserec._files import check_folder, write_files
+from phaserec.commands.console import command_line
+from phaserec.corpus.workers import Failed
 from phaserec.evaluation.matching import match
 from phaserec.evaluation.metrics import METRICS, Metric, resolve
 from phaserec.evaluation.scoring import DEFAULT, Row, check_mixture, score_files
 from phaserec.evaluation.summary import summary
 from phaserec.evaluation.tables import to_csv, to_json, to_text
 from phaserec.stft import STFT
-from phaserec.workers import Failed
 
 
 def run(

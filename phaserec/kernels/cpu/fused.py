@@ -8,13 +8,13 @@ import numba
 import numpy as np
 
 from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespace, to_numpy
-from phaserec.kernels import compiled
-from phaserec.kernels.engine import Pass
-from phaserec.kernels.fft import is_fast_size
-from phaserec.kernels.lanes import lane_width
-from phaserec.kernels.layout import Grid, aligned_zeros
+from phaserec.kernels.cpu import compiled
+from phaserec.kernels.cpu.engine import Pass
+from phaserec.kernels.cpu.fft import is_fast_size
+from phaserec.kernels.cpu.lanes import lane_width
+from phaserec.kernels.cpu.layout import Grid, aligned_zeros
+from phaserec.kernels.cpu.source import Code, write
 from phaserec.kernels.program import Program, plan
-from phaserec.kernels.source import Code, write
 from phaserec.kernels.trace import Node, Untraceable, trace
 from phaserec.problem import Problem, as_rng, random_phases
 from phaserec.stft import STFT

@@ -5,7 +5,7 @@ import pytest
 
 from phaserec import invert, measures
 from phaserec.algorithms import resolve
-from phaserec.follow import Run, follow
+from phaserec.solving.follow import Run, follow
 
 
 def test_the_points_are_the_measures_and_the_last_waveforms_the_result(make_problem, numpy64):

@@ -5,7 +5,7 @@ import pytest
 
 from phaserec import iterate
 from phaserec.algorithms import ALGORITHMS
-from phaserec.solve import solve, trajectory
+from phaserec.solving.solve import solve, trajectory
 
 # With momentum only what other tests compile too; the rest takes a minute to compile.
 QUICK = ("misi", "mix-incons")

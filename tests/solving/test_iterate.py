@@ -9,7 +9,7 @@ import pytest
 import phaserec
 from phaserec import Problem, iterate, momentum
 from phaserec.algorithms import alternate, mag_incons_hard_mix, names, resolve
-from phaserec.solve import solve
+from phaserec.solving.solve import solve
 
 
 @pytest.fixture

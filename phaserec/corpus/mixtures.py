@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from phaserec import audio
+from phaserec.corpus.fingerprints import Fingerprint, fingerprint
 from phaserec.stft import STFT
-from phaserec.tuning.fingerprints import Fingerprint, fingerprint
 
 
 @dataclass(frozen=True)

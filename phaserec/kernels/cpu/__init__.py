@@ -1,0 +1,6 @@
+"""The fused kernel of CPUs.
+
+:mod:`.source` writes a program as numba code and :mod:`.compiled` keeps it on disk. The code is
+made of :mod:`.lanes`, :mod:`.fft`, :mod:`.tiles`, :mod:`.overlap` and :mod:`.layout`;
+:mod:`.engine` runs it over a signal, and :mod:`.fused` over a problem.
+"""
