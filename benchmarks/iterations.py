@@ -39,7 +39,7 @@ import scipy.fft  # noqa: E402
 import torch  # noqa: E402
 
 from phaserec import STFT, Problem, audio  # noqa: E402
-from phaserec.solving.solve import solve  # noqa: E402
+from phaserec.solving import prepare  # noqa: E402
 
 SHORT, LONG, CALL = 8, 40, 32
 
@@ -91,7 +91,9 @@ class Case:
 
     def phaserec(self, name: str, n_iter: int, **hyper: Any) -> Any:
         """One of our algorithms."""
-        return solve(hyper.pop("algorithm", name), self.problem, n_iter, init="mixture", **hyper)
+        return prepare(
+            hyper.pop("algorithm", name), self.problem, n_iter, init="mixture", **hyper
+        ).result()
 
     def librosa(self, n_iter: int) -> Any:
         """Griffin-Lim of librosa."""

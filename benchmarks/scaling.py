@@ -29,7 +29,7 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 
 from phaserec import STFT, Problem  # noqa: E402
-from phaserec.solving.solve import solve  # noqa: E402
+from phaserec.solving import prepare  # noqa: E402
 
 
 def problem(n_frames: int, sources: int = 1, n_fft: int = 1024, mixture: bool = True) -> Problem:
@@ -51,7 +51,7 @@ def costs(problems: dict[Any, Problem], name: str = "griffin-lim") -> dict[Any, 
     """
     short, long = 2, 42
     tasks = {
-        (key, n): lambda p=p, n=n: solve(name, p, n, init="zero")  # type: ignore[misc]
+        (key, n): lambda p=p, n=n: prepare(name, p, n, init="zero").result()  # type: ignore[misc]
         for key, p in problems.items()
         for n in (short, long)
     }
@@ -67,11 +67,11 @@ def costs(problems: dict[Any, Problem], name: str = "griffin-lim") -> dict[Any, 
 
 def peak(name: str, sources: int, init: str) -> None:
     """Print the peak memory beyond the caller's arrays over the magnitudes (in a child process)."""
-    solve(name, problem(40, sources), 3, init=init)  # compiled, loaded, warm
+    prepare(name, problem(40, sources), 3, init=init).result()  # compiled, loaded, warm
     p = problem(100_000 // sources, sources)
     V = p.magnitudes
     tracemalloc.start()
-    result = solve(name, p, 3, init=init)
+    result = prepare(name, p, 3, init=init).result()
     _, most = tracemalloc.get_traced_memory()
     print(json.dumps((most - result.nbytes) / V.nbytes))
 

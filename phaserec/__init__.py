@@ -17,7 +17,7 @@ _HOME = {
     "audio": "phaserec.audio",
     "griffinlim": "phaserec.api",
     "invert": "phaserec.api",
-    "iterate": "phaserec.solving.iteration",
+    "iterate": "phaserec.solving",
     "measures": "phaserec.measures",
     "misi": "phaserec.api",
     "momentum": "phaserec.algorithms",
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from phaserec.api import invert as invert
     from phaserec.api import misi as misi
     from phaserec.problem import Problem as Problem
-    from phaserec.solving.iteration import iterate as iterate
+    from phaserec.solving import iterate as iterate
     from phaserec.stft import STFT as STFT
 
 

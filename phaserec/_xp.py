@@ -149,3 +149,13 @@ def to_numpy(x: Array) -> np.ndarray:
     if is_torch_array(x):
         x = x.detach().cpu().resolve_conj().resolve_neg()
     return np.asarray(x)
+
+
+def check_finite(**arrays: Array | None) -> None:
+    """Raise ValueError, which names the argument, if one of the arrays is not finite."""
+    for name, a in arrays.items():
+        if a is not None and not bool(namespace(a).all(namespace(a).isfinite(a))):
+            raise ValueError(
+                f"{name} holds NaN or infinite values; replace them first, for example with "
+                "numpy.nan_to_num"
+            )

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from phaserec._xp import Array, as_array, as_int, like, namespace
-from phaserec.algorithms.registry import NonNegative, describe
-from phaserec.problem import Problem, as_rng
-from phaserec.solving.solve import solve
+from phaserec.algorithms.hyper import NonNegative
+from phaserec.algorithms.registry import describe
+from phaserec.problem import Problem
+from phaserec.solving.prepared import prepare
+from phaserec.starts.phases import as_rng
 from phaserec.stft import STFT
 
 
@@ -80,7 +82,7 @@ def invert(
     problem = Problem(
         magnitudes, mixture, stft=stft, length=length, lengths=lengths, weights=weights
     )
-    return solve(algorithm, problem, n_iter, init=init, rng=rng, **hyper)
+    return prepare(algorithm, problem, n_iter, init=init, rng=rng, **hyper).result()
 
 
 def misi(
@@ -295,7 +297,7 @@ def _griffinlim(
     else:
         c = problem.mag(problem.start(init))
     # The result has the target magnitudes once more: it is t of the next iteration.
-    y = solve(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum)
+    y = prepare(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum).result()
     return y if dtype is None else xp.astype(y, _real_dtype(y, dtype))
 
 

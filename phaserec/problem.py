@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from phaserec import projectors
+from phaserec import projectors, starts
 from phaserec._xp import (
     Array,
     as_array,
     as_int,
+    check_finite,
     complex_dtype,
-    dtype_name,
     is_complex,
     namespace,
     real_dtype,
@@ -89,7 +89,7 @@ class Problem:
             raise ValueError(f"magnitudes of shape {tuple(V.shape)} hold no values")
         if x is not None and (x.ndim < 1 or 0 in x.shape):
             raise ValueError(f"mixture of shape {tuple(x.shape)} holds no samples")
-        _check_finite(xp, magnitudes=V, mixture=x, weights=weights)
+        check_finite(magnitudes=V, mixture=x, weights=weights)
         if bool(xp.any(V < 0)):
             raise ValueError(
                 f"magnitudes must be non-negative, the smallest is {float(xp.min(V)):g}; "
@@ -221,10 +221,10 @@ class Problem:
 
         Parameters
         ----------
-        init : {"mixture", "random", "zero"} or complex array, optional
-            Phase to start from: that of the mixture (default when there is one), uniform on the
-            circle (default otherwise), zero, or a complex spectrogram ``(..., J, F, T)`` that is
-            taken as it is.
+        init : str or complex array, optional
+            Name of a start (:mod:`phaserec.starts`): ``"mixture"``, the phase of the mixture
+            (default when there is one), ``"random"``, uniform on the circle (default otherwise),
+            ``"zero"``; or a complex spectrogram ``(..., J, F, T)`` that is taken as it is.
         rng : int, numpy Generator or RandomState, optional
             Source of the random phases; an int seeds a new Generator. The same seed gives the
             same phases in every back end.
@@ -239,30 +239,7 @@ class Problem:
         ValueError
             If ``init`` or ``rng`` is not one of these.
         """
-        xp, V = namespace(self.magnitudes), self.magnitudes
-        if init is None:
-            init = "random" if self.mixture is None else "mixture"
-        if not isinstance(init, str):
-            S = as_array("init", init)
-            same_backend(magnitudes=V, init=S)
-            if tuple(S.shape) != tuple(V.shape) or not is_complex(S):
-                raise ValueError(
-                    f"init is {S.dtype} of shape {tuple(S.shape)}, expected a complex array of "
-                    f"the magnitudes' shape {tuple(V.shape)}"
-                )
-            _check_finite(xp, init=S)
-            return xp.astype(S, complex_dtype(xp, V), copy=False)
-        if init == "mixture":
-            return V * xp.expand_dims(projectors.unit(self.X), axis=-3)
-        if init == "random":
-            *lead, n_bins, n_frames = V.shape
-            phases = random_phases(as_rng(rng), (n_frames, *lead, n_bins), dtype_name(V))
-            return V * xp.asarray(np.moveaxis(phases, 0, -1), device=V.device)
-        if init == "zero":
-            return xp.astype(V, complex_dtype(xp, V))
-        raise ValueError(
-            f"init={init!r} is not one of 'mixture', 'random', 'zero' or a complex array"
-        )
+        return starts.begin(self, init, rng)
 
     def waveforms(self, S: Array) -> Array:
         """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``."""
@@ -287,52 +264,3 @@ def shares(V: Array) -> Array:
     silent = total < xp.finfo(V.dtype).smallest_normal
     share = V / xp.where(silent, xp.ones_like(total), total)
     return xp.where(silent, xp.full_like(V, 1 / V.shape[-3]), share)
-
-
-def random_phases(rng: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Phase factors, uniform on the circle.
-
-    The first axis is frames, so that drawing a few frames at a time gives the same phases.
-
-    Parameters
-    ----------
-    rng : numpy Generator or RandomState
-        As :func:`as_rng` gives it.
-    shape : tuple of int
-        Shape of the result.
-    dtype : {"float32", "float64"}
-        Precision.
-
-    Returns
-    -------
-    ndarray
-        complex64 or complex128.
-    """
-    single = dtype == "float32" and isinstance(rng, np.random.Generator)
-    angles = rng.random(shape, dtype=np.float32) if single else rng.random(shape)
-    angles = (2 * np.pi * angles).astype(dtype, copy=False)
-    phases = np.empty(shape, np.result_type(np.complex64, dtype))
-    np.cos(angles, out=phases.real)
-    np.sin(angles, out=phases.imag)
-    return phases
-
-
-def as_rng(rng: Any) -> Any:
-    """Random generator from an int seed, a Generator, a RandomState or None."""
-    if isinstance(rng, np.random.Generator | np.random.RandomState):
-        return rng
-    if rng is None or (isinstance(rng, int | np.integer) and rng >= 0):
-        return np.random.default_rng(rng)
-    raise ValueError(
-        f"rng={rng!r} must be None, a non-negative integer seed, numpy.random.Generator or "
-        "numpy.random.RandomState"
-    )
-
-
-def _check_finite(xp: Any, **arrays: Array | None) -> None:
-    for name, a in arrays.items():
-        if a is not None and not bool(xp.all(xp.isfinite(a))):
-            raise ValueError(
-                f"{name} holds NaN or infinite values; replace them first, for example with "
-                "numpy.nan_to_num"
-            )

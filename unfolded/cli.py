@@ -13,6 +13,12 @@ import click
 
 from phaserec import __version__
 from phaserec.commands.console import run_command
+from phaserec.commands.options import (
+    report_option,
+    seconds_option,
+    subtype_option,
+    table_options,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,17 +106,12 @@ def _epoch_line(row: dict[str, Any]) -> str:
     help="Folder for the results.",
 )
 @_model
-@click.option("--subtype", default="FLOAT", show_default=True, help="Sample format, e.g. PCM_16.")
+@subtype_option
 @click.option(
     "--chunk", default=60.0, show_default=True, help="Seconds to separate at once; bounds memory."
 )
-@click.option("--report", metavar="FILE", help="Write an HTML page to listen to and look at.")
-@click.option(
-    "--report-seconds",
-    default=30.0,
-    show_default=True,
-    help="Seconds of sound, from the beginning, in the report.",
-)
+@report_option
+@seconds_option
 @_device
 def separate(
     inputs: tuple[str, ...],
@@ -119,7 +120,7 @@ def separate(
     subtype: str,
     chunk: float,
     report: str | None,
-    report_seconds: float,
+    seconds: float,
     device: str,
 ) -> None:
     """Separate audio files into their sources, one WAV file each.
@@ -136,7 +137,7 @@ def separate(
     if report is not None:
         from phaserec.report import check_report
 
-        check_report("--report", report, report_seconds)
+        check_report("--report", report, seconds)
         if len(inputs) > 1:
             raise ValueError(f"--report is the page of one INPUT, but there are {len(inputs)}")
     model = _load_model(model_folder, device)
@@ -170,7 +171,7 @@ def separate(
         if report is not None:
             from phaserec.report import save
 
-            page = _separation(model, model_folder, name, recording, sources, report_seconds)
+            page = _separation(model, model_folder, name, recording, sources, seconds)
             save(page, report)
             click.echo(report)
 
@@ -219,8 +220,7 @@ def _separation(
 @click.option(
     "--metrics", metavar="NAMES", help="Names with commas, or all [SNR, SI-SDR, SDR and gains]."
 )
-@click.option("--csv", "csv_file", metavar="FILE", help="Also write the scores as CSV.")
-@click.option("--json", "json_file", metavar="FILE", help="Also write scores and summary as JSON.")
+@table_options
 @_device
 def evaluate(
     folder: str,

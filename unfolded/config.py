@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 from phaserec import STFT
 from phaserec._files import write_files
-from phaserec.algorithms.registry import suggestion
+from phaserec._words import suggestion
 from unfolded.checkpoints import WEIGHTS, load_into, read_state
 from unfolded.data import (
     Augmentation,

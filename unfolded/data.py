@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from phaserec._xp import as_int
 from phaserec.audio import SUFFIXES
+from phaserec.corpus import folders
 
 # How often an item draws again when it met a damaged or a silent stretch of audio.
 _TRIES = 20
@@ -133,7 +134,7 @@ def audio_files(path: str | Path, *, channels: int = 1) -> list[AudioFile]:
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such file or folder")
-    names = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+    names = [folder / name for name in folders.audio_files(folder)] if folder.is_dir() else [folder]
     names = [name for name in names if name.suffix.lower() in SUFFIXES and name.is_file()]
     found = [file for name in names if (file := _probe(name, channels)) is not None]
     if not found:

@@ -15,10 +15,17 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from phaserec import STFT, Problem, projectors
 from phaserec._xp import as_int
-from phaserec.algorithms import ALGORITHMS, Algorithm, Hyper, Range, momentum, resolve
+from phaserec.algorithms import (
+    ALGORITHMS,
+    MOMENTUM,
+    Algorithm,
+    Hyper,
+    Range,
+    configure,
+    momentum,
+)
 from phaserec.algorithms.combinators import estimate
 from phaserec.problem import shares
-from phaserec.solving.iteration import MOMENTUM, prepare
 from unfolded.bands import mel_bands
 from unfolded.windows import LearnedSTFT
 
@@ -342,8 +349,7 @@ class UnfoldedInversion(nn.Module):
         self.stft = stft
         self.checkpoint = checkpoint
         start = hyper | ({} if momentum is None else {"momentum": momentum})
-        prepare(algorithm, start)  # checks it
-        self.entry = resolve(algorithm)
+        self.entry = configure(algorithm, start).base
         self._registered = ALGORITHMS.get(self.entry.name) == self.entry
         known = self.entry.hyper
         self._accelerated = momentum is not None and all(h.name != "momentum" for h in known)

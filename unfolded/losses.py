@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from phaserec import STFT
-from phaserec.algorithms.registry import suggestion
+from phaserec._words import suggestion
 from phaserec.projectors import unit
 
 # Added to energies and magnitudes before roots, logarithms and divisions, so that silence has

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from phaserec import Problem, audio, invert, measures, projectors
 from phaserec.evaluation import score
-from phaserec.solving.solve import trajectory
+from phaserec.solving import prepare
 from phaserec.tuning.strategies import SIGMAS
 from unfolded import UnfoldedSeparator
 from unfolded.config import build_dataset, load_config
@@ -62,7 +62,7 @@ def choose(model: UnfoldedSeparator, config: Path, depth: int) -> dict[str, dict
     candidates += [(name, {"sigma": sigma}) for name in PROBLEMS for sigma in SIGMAS]
     found: dict[str, dict[str, Any]] = {}
     for name, hyper in tqdm(candidates, desc="choosing", leave=False, disable=None):
-        for n, y in enumerate(trajectory(name, p, MOST_ITERATIONS, **hyper), start=1):
+        for n, y in enumerate(prepare(name, p, MOST_ITERATIONS, **hyper).waveforms(), start=1):
             value = float(measures.si_sdr(speech, y[:, 0]).mean())
             for title in (name, *([f"{name}, {depth} iterations"] if n == depth else [])):
                 if value > found.get(title, {"validation": -np.inf})["validation"]:

@@ -6,16 +6,14 @@ line and of the tests that hold for all algorithms.
 """
 
 from phaserec.algorithms.combinators import alternate, momentum
+from phaserec.algorithms.configured import Configured, configure
+from phaserec.algorithms.hyper import MOMENTUM, Count, Hyper, NonNegative, Range, Real
 from phaserec.algorithms.registry import (
     ALGORITHMS,
     Algorithm,
-    Count,
-    Hyper,
-    NonNegative,
-    Range,
-    Real,
     algorithm,
     names,
+    registered,
     resolve,
 )
 
@@ -48,7 +46,9 @@ from phaserec.algorithms.bregman import bregmisi
 
 __all__ = [
     "ALGORITHMS",
+    "MOMENTUM",
     "Algorithm",
+    "Configured",
     "Count",
     "Hyper",
     "NonNegative",
@@ -60,6 +60,7 @@ __all__ = [
     "alternate",
     "aux",
     "bregmisi",
+    "configure",
     "difference_map",
     "fast_griffin_lim",
     "griffin_lim",
@@ -73,5 +74,6 @@ __all__ = [
     "momentum",
     "names",
     "raar",
+    "registered",
     "resolve",
 ]

@@ -7,7 +7,8 @@ Each minimises a weighted sum of ``h = ‖X − ΣS_j‖²``, ``i = Σ‖S_j −
 from typing import Any, Literal
 
 from phaserec._xp import Array
-from phaserec.algorithms.registry import NonNegative, algorithm
+from phaserec.algorithms.hyper import NonNegative
+from phaserec.algorithms.registry import algorithm
 from phaserec.measures import inconsistency, magnitude_error, mixing_error
 
 _CITE = "Magron & Virtanen, EUSIPCO 2023"

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from phaserec import measures
 from phaserec._xp import Array, namespace
-from phaserec.algorithms.registry import NonNegative, Real, algorithm
+from phaserec.algorithms.hyper import NonNegative, Real
+from phaserec.algorithms.registry import algorithm
 
 # Keeps powers and logarithms of silent bins finite; relative to samples in [−1, 1].
 _EPS = 1e-8

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from phaserec._xp import as_int
-from phaserec.algorithms.registry import Hyper, Step, resolve
+from phaserec.algorithms.hyper import Hyper
+from phaserec.algorithms.registry import Step, resolve
 
 
 def momentum(

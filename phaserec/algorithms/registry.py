@@ -1,87 +1,16 @@
 """The registry: what an algorithm is, how it is declared, found and checked."""
 
-import difflib
 import inspect
-import math
-import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-    overload,
-)
+from typing import Any, TypeVar, overload
+
+from phaserec import _plugins
+from phaserec._words import suggestion
+from phaserec.algorithms.hyper import MOMENTUM, Hyper, hyper_parameters
 
 Step = Callable[..., Any]
 StepT = TypeVar("StepT", bound=Step)
-
-
-@dataclass(frozen=True)
-class Range:
-    """Allowed values of a numeric hyper-parameter: ``low <= value <= high``, never NaN."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-
-NonNegative = Annotated[float, Range(0)]
-Real = Annotated[float, Range()]
-Count = Annotated[int, Range(1)]
-
-
-@dataclass(frozen=True)
-class Hyper:
-    """A hyper-parameter of an algorithm.
-
-    Attributes
-    ----------
-    name : str
-        Python name.
-    default : object
-        Default value.
-    kind : type
-        ``float``, ``int`` or ``str``.
-    allowed : tuple
-        Words that are allowed; empty where only numbers are.
-    range : Range or None
-        Allowed numbers; None where only words are allowed.
-    """
-
-    name: str
-    default: Any
-    kind: type
-    allowed: tuple[str, ...]
-    range: Range | None
-
-    def parse(self, text: str) -> Any:
-        """Value of a word from a command line."""
-        if text in self.allowed or self.range is None:
-            return text
-        try:
-            return self.kind(text)
-        except ValueError:
-            return text  # check() names the argument and what is allowed
-
-    def check(self, value: Any) -> None:
-        """Raise ValueError unless the value is allowed; arrays pass (they may be trained)."""
-        if hasattr(value, "shape") and not isinstance(value, numbers.Real):
-            return
-        wanted = [repr(word) for word in self.allowed]
-        if self.range is not None:
-            low, high = self.range.low, self.range.high
-            if _is_number(value, self.kind) and low <= value <= high:
-                return
-            noun = "an integer" if self.kind is int else "a number"
-            bounds = [f"≥ {low:g}"] * (low > -math.inf) + [f"≤ {high:g}"] * (high < math.inf)
-            wanted.append(" ".join([noun, *bounds]))
-        if isinstance(value, str) and value in self.allowed:
-            return
-        raise ValueError(f"{self.name}={value!r} must be {' or '.join(wanted)}")
 
 
 @dataclass(frozen=True)
@@ -119,6 +48,31 @@ class Algorithm:
     def summary(self) -> str:
         """First line of the docstring."""
         return (inspect.getdoc(self.step) or "").partition("\n")[0]
+
+    @property
+    def known(self) -> tuple[Hyper, ...]:
+        """Hyper-parameters that it takes: its own, and the momentum that goes with every one."""
+        own = any(h.name == MOMENTUM.name for h in self.hyper)
+        return self.hyper if own else (*self.hyper, MOMENTUM)
+
+    def parse(self, words: Mapping[str, str | None]) -> dict[str, Any]:
+        """Hyper-parameters as values of what was typed.
+
+        Parameters
+        ----------
+        words : mapping of str to str or None
+            Words by name; None where nothing was typed.
+
+        Returns
+        -------
+        dict
+            Values by name. What it does not know stays a word, for :meth:`check` to name.
+        """
+        kinds = {h.name: h for h in self.known}
+        given = {name: word for name, word in words.items() if word is not None}
+        return {
+            name: kinds[name].parse(word) if name in kinds else word for name, word in given.items()
+        }
 
     def start(self, S: Any) -> Any:
         """State before the first iteration."""
@@ -222,13 +176,19 @@ def describe(
     """Read name and hyper-parameters off a step function without registering it."""
     name = getattr(step, "__name__", type(step).__name__).replace("_", "-")
     hyper = getattr(step, "hyper", None)
-    hyper = _hyper_parameters(step) if hyper is None else hyper
+    hyper = hyper_parameters(step) if hyper is None else hyper
     return Algorithm(name, step, memory, cite, objective, descends, hyper)
+
+
+def registered() -> dict[str, Algorithm]:
+    """Every algorithm by name, with those that installed packages add."""
+    _plugins.load("phaserec.algorithms")
+    return ALGORITHMS
 
 
 def names() -> list[str]:
     """Names of the registered algorithms."""
-    return list(ALGORITHMS)
+    return list(registered())
 
 
 def resolve(algorithm: Any) -> Algorithm:
@@ -257,67 +217,10 @@ def resolve(algorithm: Any) -> Algorithm:
                 return entry
         return describe(algorithm, memory=getattr(algorithm, "memory", 0))
     name = str(algorithm).replace("_", "-").lower()
-    if name not in ALGORITHMS:
+    known = ALGORITHMS if name in ALGORITHMS else registered()
+    if name not in known:
         raise ValueError(
-            f"unknown algorithm {algorithm!r}{suggestion(name, ALGORITHMS)}; "
-            f"available: {', '.join(ALGORITHMS)}"
+            f"unknown algorithm {algorithm!r}{suggestion(name, known)}; "
+            f"available: {', '.join(known)}"
         )
-    return ALGORITHMS[name]
-
-
-def _hyper_parameters(step: Step) -> tuple[Hyper, ...]:
-    hints = get_type_hints(step, include_extras=True) if inspect.isfunction(step) else {}
-    found = []
-    for parameter in list(inspect.signature(step).parameters.values())[2:]:
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            continue
-        if parameter.default is parameter.empty:
-            raise ValueError(f"hyper-parameter {parameter.name!r} of {step!r} needs a default")
-        kind, allowed, span = _kind(hints.get(parameter.name), parameter.default)
-        found.append(Hyper(parameter.name, parameter.default, kind, allowed, span))
-    return tuple(found)
-
-
-def _kind(hint: Any, default: Any) -> tuple[type, tuple[str, ...], Range | None]:
-    """Type, allowed words and range behind an annotation (or, without one, the default)."""
-    if get_origin(hint) is Annotated:
-        kind, span = get_args(hint)
-        return kind, (), span
-    if get_origin(hint) is Literal:
-        return str, get_args(hint), None
-    plain = isinstance(default, int | float) and not isinstance(default, bool)
-    if hint in (int, float) or (hint is None and plain):
-        return (int if hint is int else float), (), Range()
-    parts = [_kind(part, default) for part in get_args(hint)]
-    if not parts:
-        raise ValueError(
-            f"annotate the hyper-parameter with default {default!r} as a number or Literal[...]"
-        )
-    words = tuple(word for _, allowed, _ in parts for word in allowed)
-    spans = [(kind, span) for kind, _, span in parts if span is not None]
-    return (spans[0][0], words, spans[0][1]) if spans else (str, words, None)
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return False
-    return not math.isinf(value) and (kind is float or isinstance(value, numbers.Integral))
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Words that suggest the nearest of the known names, or none.
-
-    Parameters
-    ----------
-    name : str
-        What was given.
-    known : iterable of str
-        What there is.
-
-    Returns
-    -------
-    str
-        ``"; did you mean …?"``, or nothing where no name is near.
-    """
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return known[name]

@@ -8,7 +8,8 @@ from typing import Any
 from phaserec import measures
 from phaserec._xp import Array
 from phaserec.algorithms import combinators
-from phaserec.algorithms.registry import Count, NonNegative, Real, algorithm
+from phaserec.algorithms.hyper import Count, NonNegative, Real
+from phaserec.algorithms.registry import algorithm
 
 
 def magnitude_error(S: Array, p: Any, **_: Any) -> Array:

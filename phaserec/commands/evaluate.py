@@ -1,17 +1,16 @@
-"""One evaluation from files to tables: what ``phaserec evaluate`` does."""
+"""``phaserec evaluate``: one evaluation from files to tables."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from phaserec._files import check_folder, write_files
 from phaserec.commands.console import command_line
 from phaserec.corpus.workers import Failed
-from phaserec.evaluation.matching import match
-from phaserec.evaluation.metrics import METRICS, Metric, resolve
+from phaserec.evaluation.matching import Item, Layout, match
+from phaserec.evaluation.metrics import Metric, registered, resolve
 from phaserec.evaluation.scoring import DEFAULT, Row, check_mixture, score_files
 from phaserec.evaluation.summary import summary
 from phaserec.evaluation.tables import to_csv, to_json, to_text
@@ -19,13 +18,12 @@ from phaserec.stft import STFT
 
 
 def run(
-    *,
     reference: str,
     estimate: str,
     mixture: str | None,
     metrics: str | None,
     permute: bool,
-    layout: Any,
+    layout: Layout | None,
     target: str | None,
     csv_file: str | None,
     json_file: str | None,
@@ -68,12 +66,26 @@ def run(
     failures = dict(found.missing)
     for name, reason in failures.items():
         note(f"{name}: {reason}")
-    rows: list[Row] = []
     scores = score_files(
         found.items, metrics=chosen, rate=rate, permute=permute, stft=stft, jobs=jobs
     )
-    with tqdm(total=len(found.items), disable=not sys.stderr.isatty(), leave=False) as bar:
-        for item, result in zip(found.items, scores, strict=True):
+    rows, failed = _collected(found.items, scores)
+    failures |= failed
+    deliver(rows, failures, chosen, csv_file, json_file, report)
+    if failures:
+        total = len(found.items) + len(found.missing)
+        note(f"{len(failures)} of {total} items could not be scored")
+    return len(failures)
+
+
+def _collected(
+    items: Sequence[Item], scores: Iterable[list[Row] | Failed]
+) -> tuple[list[Row], dict[str, str]]:
+    """Rows, and why items have none, behind a progress bar."""
+    rows: list[Row] = []
+    failures = {}
+    with tqdm(total=len(items), disable=not sys.stderr.isatty(), leave=False) as bar:
+        for item, result in zip(items, scores, strict=True):
             bar.update()
             if isinstance(result, Failed):
                 failures[item.name] = result.reason
@@ -81,11 +93,7 @@ def run(
                     note(f"{item.name}: {result.reason}")
             else:
                 rows += result
-    deliver(rows, failures, chosen, csv_file, json_file, report)
-    if failures:
-        total = len(found.items) + len(found.missing)
-        note(f"{len(failures)} of {total} items could not be scored")
-    return len(failures)
+    return rows, failures
 
 
 def choose(
@@ -118,7 +126,7 @@ def choose(
         return resolve(default)
     if words.strip() != "all":
         return resolve([word.strip() for word in words.split(",") if word.strip()])
-    possible = [entry for entry in METRICS.values() if with_mixture or not entry.improvement]
+    possible = [entry for entry in registered().values() if with_mixture or not entry.improvement]
     absent = [entry.name for entry in possible if not entry.installed]
     if absent:
         note(f"{', '.join(absent)} left out: pip install 'phaserec[eval]'", program)

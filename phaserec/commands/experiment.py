@@ -5,19 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from phaserec import measures
+from phaserec.commands.following import Followed
 from phaserec.commands.inputs import Inputs
-from phaserec.report.model import Algorithm, Chart, Panel, Report, Table, Track
-from phaserec.solving.follow import Point, Run
+from phaserec.evaluation import Settings, by_source
+from phaserec.report import Algorithm, Chart, Panel, Report, Table, Track
 
 _FLOOR = -100.0  # dB; what is below is rounding
-_MEASURES = {"SDR": measures.sdr, "SI-SDR": measures.si_sdr, "SNR": measures.snr}
+_SCORES = ("sdr", "si-sdr", "snr")
 
 
 def experiment(
     inputs: Inputs,
     before: np.ndarray,
-    runs: Sequence[Run],
+    runs: Sequence[Followed],
     *,
     init: str | None,
     seed: int,
@@ -32,7 +32,7 @@ def experiment(
         What they ran on.
     before : ndarray, shape (channels, J, time)
         Waveforms of the start.
-    runs : sequence of Run
+    runs : sequence of Followed
         The runs.
     init : str or None
         Initial phase, as on the command line.
@@ -48,7 +48,7 @@ def experiment(
     Report
         The report.
     """
-    labels = _distinct([run.label for run in runs])
+    labels = _distinct([run.algorithm.label for run in runs])
     init = init or ("random" if inputs.mixture is None else "mixture")
     start = "given estimate" if init == "estimates" else f"{init} phase"
     results = {start: before}
@@ -94,7 +94,7 @@ def _tracks(inputs: Inputs, results: dict[str, np.ndarray]) -> list[Track]:
 
 
 def _tables(
-    inputs: Inputs, results: dict[str, np.ndarray], labels: Sequence[str], runs: Sequence[Run]
+    inputs: Inputs, results: dict[str, np.ndarray], labels: Sequence[str], runs: Sequence[Followed]
 ) -> list[Table]:
     tables = []
     if inputs.references is not None:
@@ -102,12 +102,17 @@ def _tables(
         if inputs.mixture is not None:
             whole = np.broadcast_to(inputs.mixture[:, None], inputs.references.shape)
             scored = {"mixture": whole, **results}
-        rows: list[list[Any]] = []
-        for j, name in enumerate(inputs.names):
-            for label, waveforms in scored.items():
-                pair = inputs.references[:, j], waveforms[:, j]
-                rows.append([name, label, *(float(m(*pair).mean()) for m in _MEASURES.values())])
-        columns = ["source", "signal", *(f"{name} (dB)" for name in _MEASURES)]
+        settings = Settings(inputs.rate, inputs.stft)
+        values = {
+            label: [by_source(score, inputs.references, waveforms, settings) for score in _SCORES]
+            for label, waveforms in scored.items()
+        }
+        rows: list[list[Any]] = [
+            [name, label, *(float(of_source[j]) for of_source in of_label)]
+            for j, name in enumerate(inputs.names)
+            for label, of_label in values.items()
+        ]
+        columns = ["source", "signal", *(f"{score.upper()} (dB)" for score in _SCORES)]
         note = "Mean over channels. SDR allows a filter of 512 taps (BSS Eval)."
         tables.append(Table("Against the references", columns, rows, note))
     rows = []
@@ -123,42 +128,51 @@ def _tables(
     return tables
 
 
-def _charts(inputs: Inputs, labels: Sequence[str], runs: Sequence[Run]) -> list[Chart]:
-    histories = dict(zip(labels, (run.points for run in runs), strict=True))
+def _charts(inputs: Inputs, labels: Sequence[str], runs: Sequence[Followed]) -> list[Chart]:
+    named = dict(zip(labels, runs, strict=True))
 
-    def chart(title: str, read: Any, unit: str = "dB") -> Chart:
-        curves = {label: [read(p, points) for p in points] for label, points in histories.items()}
-        return Chart(title, curves, unit)
+    def measured(name: str) -> dict[str, list[float | None]]:
+        return {
+            label: [_floored(getattr(point, name)) for point in run.points]
+            for label, run in named.items()
+        }
 
     charts = []
     if inputs.references is not None:
         for j, name in enumerate(inputs.names):
-            charts.append(chart(f"SDR of {name}", lambda p, _, j=j: float(p.sdr[j])))
+            sdr = {label: [float(s[j]) for s in run.scores] for label, run in named.items()}
+            charts.append(Chart(f"SDR of {name}", sdr))
+    objectives = {label: _objective(run) for label, run in named.items()}
     charts += [
-        chart("Objective, relative to iteration 1", _objective),
-        chart("Inconsistency", lambda p, _: _floored(p.inconsistency)),
-        chart("Magnitude error", lambda p, _: _floored(p.spectral_convergence)),
-        chart("Mixing error", lambda p, _: _floored(p.mixing_error)),
+        Chart("Objective, relative to iteration 1", objectives),
+        Chart("Inconsistency", measured("inconsistency")),
+        Chart("Magnitude error", measured("spectral_convergence")),
+        Chart("Mixing error", measured("mixing_error")),
     ]
     return charts
 
 
-def _objective(point: Point, points: Sequence[Point]) -> float | None:
+def _objective(run: Followed) -> list[float | None]:
     """Objective in dB of that after one iteration: hard constraints do not hold before."""
-    if point.objective is None or point.iteration == 0 or not points[1].objective:
-        return None
+    values = [point.objective for point in run.points]
+    first = values[1] if len(values) > 1 else None
     with np.errstate(divide="ignore"):
-        return _floored(float(10 * np.log10(point.objective / points[1].objective)))
+        return [
+            None
+            if n == 0 or value is None or not first
+            else _floored(float(10 * np.log10(value / first)))
+            for n, value in enumerate(values)
+        ]
 
 
 def _floored(value: float | None) -> float | None:
     return None if value is None else max(value, _FLOOR)
 
 
-def _algorithm(label: str, run: Run) -> Algorithm:
-    hyper = {h.name: h.default for h in run.entry.hyper} | run.hyper
+def _algorithm(label: str, run: Followed) -> Algorithm:
+    base = run.algorithm.base
     return Algorithm(
-        label, run.entry.name, hyper, run.entry.summary.replace("``", ""), run.entry.cite
+        label, base.name, run.algorithm.values, base.summary.replace("``", ""), base.cite
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from phaserec import audio
 from phaserec._xp import Array
+from phaserec.commands.options import Signals, Transform
 from phaserec.problem import Problem
 from phaserec.stft import STFT
 
@@ -106,34 +107,18 @@ class Inputs:
         return _to_device(self.init, device)
 
 
-def load(
-    mixture: str | None,
-    estimates: Sequence[str],
-    magnitudes: str | None,
-    references: Sequence[str],
-    *,
-    window: str | None,
-    transform: STFT | None = None,
-    **settings: int | None,
-) -> Inputs:
+def load(signals: Signals, chosen: Transform, *, transform: STFT | None = None) -> Inputs:
     """Read the files of a command.
 
     Parameters
     ----------
-    mixture : str or None
-        Audio of the mixture; without it and ``magnitudes`` the example that ships is taken.
-    estimates, references : sequence of str
-        Audio of the estimated and of the true sources.
-    magnitudes : str or None
-        npz or npy file of magnitudes.
-    window : str or None
-        Window of the transform.
+    signals : Signals
+        The files; without a mixture and magnitudes the example that ships is taken.
+    chosen : Transform
+        The transform as typed.
     transform : STFT, optional
         What the transform is where nothing else says so; default ``STFT()``. Its hop and window
         length go with its ``n_fft``.
-    **settings : int or None
-        ``rate``, ``length``, ``n_fft``, ``hop_length`` and ``win_length``; None is what the files
-        or the transform say.
 
     Returns
     -------
@@ -145,69 +130,85 @@ def load(
     ValueError, OSError
         For anything wrong with the files.
     """
-    transform = STFT() if transform is None else transform
-    inputs = _load(mixture, estimates, magnitudes, references, settings, window, transform)
+    _check_together(signals)
+    otherwise = STFT() if transform is None else transform
+    given = {name: getattr(signals, name, getattr(chosen, name, None)) for name in _SETTINGS}
+    arrays: dict[str, np.ndarray] = {}
+    if signals.magnitudes is not None:
+        arrays, stored = _read_magnitudes(Path(signals.magnitudes))
+        given = {k: stored.get(k) if v is None else v for k, v in given.items()}
+    stft = _transform(given, chosen.window, otherwise)
+    if signals.shipped:
+        inputs = _example(stft)
+    elif signals.mixture is None:
+        inputs = _alone(signals, arrays, given, stft)
+    else:
+        inputs = _with_mixture(signals.mixture, signals, arrays, given, stft)
     _check_references(inputs)
     return inputs
 
 
-def _load(
-    mixture: str | None,
-    estimates: Sequence[str],
-    magnitudes: str | None,
-    references: Sequence[str],
-    settings: dict[str, int | None],
-    window: str | None,
-    transform: STFT,
-) -> Inputs:
+def _check_together(signals: Signals) -> None:
+    mixture, estimates, magnitudes = signals.mixture, signals.estimates, signals.magnitudes
     if estimates and magnitudes:
         raise ValueError("--estimates and --magnitudes both give magnitudes; use one of them")
-    if mixture is None and (estimates or (references and not magnitudes)):
+    if mixture is None and (estimates or (signals.references and not magnitudes)):
         raise ValueError("--estimates and --references go with a MIXTURE; name it first")
     if mixture is not None and not (estimates or magnitudes):
         raise ValueError(
             "MIXTURE needs the magnitudes of its sources: add --estimates a.wav b.wav or "
             "--magnitudes m.npz"
         )
-    arrays: dict[str, np.ndarray] = {}
-    if magnitudes is not None:
-        arrays, stored = _read_magnitudes(Path(magnitudes))
-        settings = {k: stored.get(k) if v is None else v for k, v in settings.items()}
-    stft = _transform(settings, window, transform)
-    if mixture is None and magnitudes is None:
-        whole, sources = audio.example()
-        waves = audio.stack(sources, whole)
-        S = stft(waves)
-        return Inputs(
-            "The shipped example",
-            list(sources),
-            np.abs(S),
-            whole.samples,
-            S,
-            waves,
-            whole.rate,
-            None,
-            stft,
-            shipped=True,
-        )
-    if mixture is None:
-        if settings["rate"] is None:
-            raise ValueError("magnitudes alone carry no sample rate; add --rate, such as 16000")
-        V = _channels(arrays, None)
-        length = settings["length"]
-        truth = None
-        if references:
-            truth = audio.stack(_read_all(references), None)
-            length = truth.shape[-1] if length is None else length
-        title = Path(magnitudes or "").name
-        return Inputs(title, list(arrays), V, None, None, truth, settings["rate"], length, stft)
+
+
+def _example(stft: STFT) -> Inputs:
+    whole, sources = audio.example()
+    waves = audio.stack(sources, whole)
+    S = stft(waves)
+    return Inputs(
+        "The shipped example",
+        list(sources),
+        np.abs(S),
+        whole.samples,
+        S,
+        waves,
+        whole.rate,
+        None,
+        stft,
+        shipped=True,
+    )
+
+
+def _alone(
+    signals: Signals, arrays: dict[str, np.ndarray], given: dict[str, int | None], stft: STFT
+) -> Inputs:
+    """Magnitudes without a mixture."""
+    if given["rate"] is None:
+        raise ValueError("magnitudes alone carry no sample rate; add --rate, such as 16000")
+    V = _channels(arrays, None)
+    length = given["length"]
+    truth = None
+    if signals.references:
+        truth = audio.stack(_read_all(signals.references), None)
+        length = truth.shape[-1] if length is None else length
+    title = Path(signals.magnitudes or "").name
+    return Inputs(title, list(arrays), V, None, None, truth, given["rate"], length, stft)
+
+
+def _with_mixture(
+    mixture: str,
+    signals: Signals,
+    arrays: dict[str, np.ndarray],
+    given: dict[str, int | None],
+    stft: STFT,
+) -> Inputs:
     whole = audio.read(mixture)
-    if settings["rate"] not in (None, whole.rate):
-        raise ValueError(f"--rate {settings['rate']} but {mixture} has {whole.rate} Hz")
-    truth = audio.stack(_read_all(references), whole) if references else None
+    if given["rate"] not in (None, whole.rate):
+        raise ValueError(f"--rate {given['rate']} but {mixture} has {whole.rate} Hz")
+    truth = audio.stack(_read_all(signals.references), whole) if signals.references else None
     title = "Standard input" if mixture == "-" else Path(mixture).name
-    if estimates:
-        files = _read_all(estimates)
+    if signals.estimates:
+        files = _read_all(signals.estimates)
         S = stft(audio.stack(files, whole))
         names, V = list(files), np.abs(S)
     else:

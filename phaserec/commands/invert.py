@@ -1,118 +1,76 @@
-"""One inversion from files to files: what ``phaserec invert`` does."""
+"""``phaserec invert``: one inversion from files to files."""
 
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from phaserec import audio
 from phaserec._files import check_folder
-from phaserec._xp import Array, to_numpy
-from phaserec.algorithms import Algorithm, resolve
-from phaserec.commands import inputs
+from phaserec._xp import to_numpy
+from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.console import command_line, watched
-from phaserec.commands.inputs import Inputs
-from phaserec.problem import Problem
-from phaserec.solving.follow import Point, Run, follow, mean_sdr
-from phaserec.solving.iteration import prepare
-from phaserec.solving.solve import solution
+from phaserec.commands.following import Followed, follow_to_end, sdr
+from phaserec.commands.inputs import Inputs, load
+from phaserec.commands.options import (
+    Beginning,
+    Signals,
+    Transform,
+    without,
+)
+from phaserec.solving import Point, PreparedRun, prepare
 
 
 def run(
-    *,
-    mixture: str | None,
-    estimates: Sequence[str],
-    magnitudes: str | None,
-    references: Sequence[str],
     preset: str | None,
     algo: str | None,
     n_iter: int | None,
-    init: str | None,
-    seed: int | None,
-    window: str | None,
     output: str | None,
     subtype: str,
-    device: str,
     trace: bool,
     report: str | None,
     seconds: float,
-    rate: int | None,
-    length: int | None,
-    n_fft: int | None,
-    hop_length: int | None,
-    win_length: int | None,
-    **words: str | None,
+    **options: Any,
 ) -> None:
     """Read the inputs, recover the phases, report, and write the results.
 
-    Parameters are the options of the command line; ``words`` are the hyper-parameters as typed.
+    Parameters are the options of the command line; ``options`` holds those of the groups, and the
+    hyper-parameters as typed.
 
     Raises
     ------
     ValueError, OSError
         For anything wrong with the input; nothing has been written then.
     """
-    alone = mixture is None and magnitudes is not None
-    tuned = None
-    if preset is not None:
-        from phaserec.tuning import presets  # has no part in other runs
-
-        tuned = presets.read(preset)
-    usual = tuned.algorithm if tuned else ("fast-griffin-lim" if alone else "aux")
-    entry = resolve(algo or usual)
-    hyper = parse_hyper(entry, words)
-    if tuned is not None and entry.name == tuned.algorithm:
-        hyper = tuned.hyper | hyper
-        n_iter = tuned.n_iter if n_iter is None else n_iter
-    n_iter = 20 if n_iter is None else n_iter
-    prepare(entry, hyper)
+    signals, chosen = Signals.of(options), Transform.of(options)
+    beginning = Beginning.of(options)
+    words = without(options, Signals, Transform, Beginning)
+    algorithm, n_iter, transform = _chosen(signals, preset, algo, n_iter, words)
     audio.check_subtype(subtype)
-    given = inputs.load(
-        mixture,
-        estimates,
-        magnitudes,
-        references,
-        window=window,
-        transform=None if tuned is None else tuned.stft,
-        rate=rate,
-        length=length,
-        n_fft=n_fft,
-        hop_length=hop_length,
-        win_length=win_length,
-    )
-    if output is None and mixture == "-":
-        output = "-"
-    shipped = mixture is None and magnitudes is None
-    if output is None and not shipped:
-        output = "recovered"
+    given = load(signals, chosen, transform=transform)
+    output = _output(output, signals)
     targets = _targets(output, given.names)
     if report is not None:
-        from phaserec.report import check_report
+        from phaserec.report import check_report  # has no part in other runs
 
         check_report("--report", report, seconds)
-
-    problem = given.problem(device)
-    start = given.start(init, device)
     # One seed for all that follows, so that every use of it starts from the same phases.
-    seed = secrets.randbits(32) if seed is None else seed
-    followed: Run | None = None
+    seed = secrets.randbits(32) if beginning.seed is None else beginning.seed
+    problem = given.problem(beginning.device)
+    start = given.start(beginning.init, beginning.device)
+    run = prepare(algorithm, problem, n_iter, init=start, rng=seed)
+    followed = None
     if trace or report is not None:
-        followed = _followed(entry, problem, n_iter, start, seed, hyper, given, trace)
+        followed = _followed(run, given, trace)
         waveforms = followed.waveforms
     else:
-        waveforms = to_numpy(_solved(entry, problem, n_iter, start, seed, hyper))
-
+        waveforms = to_numpy(watched(run.progress()))
     stream = sys.stderr if output == "-" else sys.stdout
-    if shipped:
-        print(
-            f"The shipped example with the true magnitudes: {entry.name}, "
-            + "".join(f"{name}={value}, " for name, value in hyper.items())
-            + f"{n_iter} iterations",
-            file=stream,
-        )
+    if given.shipped:
+        print(f"The shipped example with the true magnitudes: {_title(run)}", file=stream)
     if given.references is not None or report is not None:
         before = to_numpy(problem.waveforms(problem.start(start, seed)))
     if given.references is not None:
@@ -125,106 +83,86 @@ def run(
         from phaserec.report import save
 
         page = experiment(
-            given, before, [followed], init=init, seed=seed, command=command_line(), seconds=seconds
+            given,
+            before,
+            [followed],
+            init=beginning.init,
+            seed=seed,
+            command=command_line(),
+            seconds=seconds,
         )
         save(page, report)
         print(report, file=stream)
 
 
-def parse_hyper(entry: Algorithm, words: dict[str, str | None]) -> dict[str, Any]:
-    """Hyper-parameters as values; words the algorithm does not know stay for the check to name.
+def _chosen(
+    signals: Signals,
+    preset: str | None,
+    algo: str | None,
+    n_iter: int | None,
+    words: dict[str, str | None],
+) -> tuple[Configured, int, Any]:
+    """Algorithm, iterations, and the transform of a preset (or None)."""
+    tuned = None
+    if preset is not None:
+        from phaserec.tuning import presets  # has no part in other runs
 
-    Parameters
-    ----------
-    entry : Algorithm
-        The algorithm.
-    words : dict of str to str or None
-        Hyper-parameters as typed; None where nothing was.
-
-    Returns
-    -------
-    dict
-        Values by name.
-    """
-    kinds = {h.name: h for h in entry.hyper}
-    given = {name: word for name, word in words.items() if word is not None}
-    hyper = {
-        name: kinds[name].parse(word) if name in kinds else word for name, word in given.items()
-    }
-    if "momentum" in hyper and "momentum" not in kinds:
-        hyper["momentum"] = _number(given["momentum"])
-    return hyper
+        tuned = presets.read(preset)
+    usual = tuned.algorithm if tuned else ("fast-griffin-lim" if signals.alone else "aux")
+    entry = resolve(algo or usual)
+    hyper = entry.parse(words)
+    if tuned is not None and entry.name == tuned.algorithm:
+        hyper = tuned.hyper | hyper
+        n_iter = tuned.n_iter if n_iter is None else n_iter
+    n_iter = 20 if n_iter is None else n_iter
+    return configure(entry, hyper), n_iter, None if tuned is None else tuned.stft
 
 
-def _number(word: str) -> float | str:
-    try:
-        return float(word)
-    except ValueError:
-        return word
+def _title(run: PreparedRun) -> str:
+    given = "".join(f"{name}={value}, " for name, value in run.algorithm.given.items())
+    return f"{run.algorithm.base.name}, {given}{run.n_iter} iterations"
 
 
-def _solved(
-    entry: Algorithm, problem: Problem, n_iter: int, start: Any, seed: int, hyper: dict[str, Any]
-) -> Array:
-    return watched(solution(entry, problem, n_iter, init=start, rng=seed, **hyper))
-
-
-def _followed(
-    entry: Algorithm,
-    problem: Problem,
-    n_iter: int,
-    start: Any,
-    seed: int,
-    hyper: dict[str, Any],
-    given: Inputs,
-    trace: bool,
-) -> Run:
+def _followed(run: PreparedRun, given: Inputs, trace: bool) -> Followed:
     """Run an algorithm with measures at every iteration, printed with ``trace``."""
-    steps = follow(
-        entry, problem, n_iter, init=start, rng=seed, references=given.references, **hyper
-    )
+    steps = follow_to_end(run, given, bar=not trace)
     if trace:
-        steps = _traced(steps, given.names)
-    from tqdm import tqdm  # other runs may be over before it is loaded
-
-    hide = trace or not sys.stderr.isatty()
-    return Run.of_steps(entry, hyper, tqdm(steps, total=n_iter + 1, disable=hide, leave=False))
+        _trace_line("iteration", "objective", given.names if given.references is not None else [])
+    return Followed.of(run, _traced(steps) if trace else steps)
 
 
 def _traced(
-    steps: Iterator[tuple[Point, np.ndarray]], names: Sequence[str]
-) -> Iterator[tuple[Point, np.ndarray]]:
-    for point, waveforms in steps:
-        _trace(point, names)
-        yield point, waveforms
-
-
-def _trace(point: Point, names: Sequence[str]) -> None:
-    if point.iteration == 0:
-        _trace_line("iteration", "objective", names if point.sdr is not None else [])
-    objective = "-" if point.objective is None else f"{point.objective:.6g}"
-    scores = [] if point.sdr is None else [f"{score:.2f} dB" for score in point.sdr]
-    _trace_line(str(point.iteration), objective, scores)
+    steps: Iterator[tuple[Point, np.ndarray | None, np.ndarray]],
+) -> Iterator[tuple[Point, np.ndarray | None, np.ndarray]]:
+    for point, scores, waveforms in steps:
+        objective = "-" if point.objective is None else f"{point.objective:.6g}"
+        shown = [] if scores is None else [f"{score:.2f} dB" for score in scores]
+        _trace_line(str(point.iteration), objective, shown)
+        yield point, scores, waveforms
 
 
 def _trace_line(n: str, value: str, scores: Sequence[str]) -> None:
     print(f"{n:>9}  {value:>12}" + "".join(f"  {s:>12}" for s in scores), file=sys.stderr)
 
 
-def _print_scores(given: Inputs, before: np.ndarray, after: np.ndarray, stream: Any) -> None:
-    assert given.references is not None
+def _print_scores(given: Inputs, before: np.ndarray, after: np.ndarray, stream: TextIO) -> None:
     width = max(len(name) for name in given.names) + 2
     print(f"{'source':<{width}}  SDR before   after", file=stream)
-    scores = (mean_sdr(given.references, waveforms) for waveforms in (before, after))
-    for name, old, new in zip(given.names, *scores, strict=True):
+    for name, old, new in zip(given.names, sdr(given, before), sdr(given, after), strict=True):
         print(f"{name:<{width}}  {old:7.2f} dB {new:7.2f} dB", file=stream)
+
+
+def _output(output: str | None, signals: Signals) -> str | None:
+    """Where results go: standard output for standard input, nowhere for the example."""
+    if output is None and signals.mixture == "-":
+        return "-"
+    return "recovered" if output is None and not signals.shipped else output
 
 
 def _targets(output: str | None, names: Sequence[str]) -> list[Path]:
     """Files to write; raises OSError if it is clear now that they cannot be."""
-    if output in (None, "-"):
+    if output is None or output == "-":
         return []
-    assert output is not None
     path = Path(output)
     single = path.suffix.lower() == ".wav"
     if single and len(names) > 1:

@@ -1,4 +1,4 @@
-"""From validation folders to a preset: what ``phaserec tune`` does."""
+"""``phaserec tune``: from validation folders to a preset."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,21 @@ from phaserec import __version__
 from phaserec._files import check_folder
 from phaserec.algorithms import resolve
 from phaserec.commands.console import watched
+from phaserec.commands.options import (
+    Transform,
+    without,
+)
 from phaserec.corpus.fingerprints import Fingerprint, overlaps
 from phaserec.corpus.mixtures import MixtureFolder
 from phaserec.stft import STFT
 from phaserec.tuning import presets
-from phaserec.tuning.strategies import SIGMAS, candidates, search, summarise
+from phaserec.tuning.strategies import SIGMAS, Choice, Search, candidates, search, summarise
 
 # Candidates shown.
 _SHOWN = 10
 
 
 def run(
-    *,
     folder: str,
     test: str | None,
     estimates: str | None,
@@ -35,17 +38,13 @@ def run(
     statistic: str,
     seed: int,
     jobs: int | None,
-    n_fft: int,
-    hop_length: int | None,
-    win_length: int | None,
-    window: str,
     output: str,
-    **words: str | None,
+    **options: Any,
 ) -> None:
     """Search on the validation folder, score the choice on the test folder, write the preset.
 
-    Parameters are the options of the command line; ``words`` are the values of hyper-parameters
-    as typed, with commas between them.
+    Parameters are the options of the command line; ``options`` holds those of the transform, and
+    the values of hyper-parameters as typed, with commas between them.
 
     Raises
     ------
@@ -53,46 +52,32 @@ def run(
         For anything wrong with the input, or a test folder that shares recordings with the
         validation folder; nothing has been written then.
     """
-    path = Path(output)
-    if path.is_dir():
-        raise IsADirectoryError(f"-o {output} is a folder; name a file, such as preset.json")
-    check_folder(f"-o {output}", path.parent)
+    path = _target(output)
     if test_estimates is not None and test is None:
         raise ValueError("--test-estimates goes with --test; name the folder of the mixtures too")
-    stft = STFT(n_fft, hop_length, win_length, window)
+    chosen = Transform.of(options)
+    stft = STFT(chosen.n_fft or 1024, chosen.hop_length, chosen.win_length, chosen.window or "hann")
     algorithms = [name.strip() for name in algo.split(",")]
-    tried = candidates(algorithms, _grid(algorithms, words))
+    tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
     items = MixtureFolder(folder, stft, estimates)
     known = _fingerprints(items)
-    options: dict[str, Any] = {
+    held_out = None
+    if test is not None:
+        held_out = MixtureFolder(test, stft, test_estimates)
+        _refuse_shared(folder, known, test, _fingerprints(held_out))
+    how: dict[str, Any] = {
         "stft": stft,
         "score": score,
         "source": source,
         "statistic": statistic,
         "jobs": jobs,
     }
-    held_out = None
-    if test is not None:
-        held_out = MixtureFolder(test, stft, test_estimates)
-        _refuse_shared(folder, known, test, _fingerprints(held_out))
-    found = watched(search(items, tried, n_iter, strategy=strategy, seed=seed, **options))
-    ranking = found.ranking()
-    best = ranking[0]
-    what = f"{statistic} {score} of {source or 'all sources'}"
-    print(f"{what} in dB on the {len(items)} items of {folder}")
-    start = found.curve(found.candidates.index(best.candidate))[0]
-    width = max(len(str(choice.candidate)) for choice in ranking[:_SHOWN]) + 2
-    print(f"{'mixture phase':<{width}}{'':>14}{start:9.2f}")
-    for choice in ranking[:_SHOWN]:
-        print(f"{choice.candidate!s:<{width}}{choice.n_iter:>3} iterations{choice.score:9.2f}")
-    runs = int(found.runs.sum())
-    print(f"{found.iterations} iterations in {runs} runs, scored after each iteration")
+    found = watched(search(items, tried, n_iter, strategy=strategy, seed=seed, **how))
+    best = found.ranking()[0]
+    start = float(found.curve(found.candidates.index(best.candidate))[0])
+    _print(found, start, f"{statistic} {score} of {source or 'all sources'}", items)
     tuning: dict[str, Any] = {
-        "versions": {
-            "phaserec": __version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": _versions(),
         "score": score,
         "source": source,
         "statistic": statistic,
@@ -102,18 +87,64 @@ def run(
         "iterations_run": found.iterations,
         "items": len(items),
         "result": round(best.score, 4),
-        "mixture_phase": round(float(start), 4),
+        "mixture_phase": round(start, 4),
     }
     if held_out is not None:
-        again = watched(search(held_out, [best.candidate], best.n_iter, **options))
-        before, after = (float(summarise(again.scores[0], statistic)[n]) for n in (0, -1))
-        print(f"on the {len(held_out)} items of {test}: {before:.2f} before, {after:.2f} after")
-        tuning["test"] = {
-            "items": len(held_out),
-            "mixture_phase": round(before, 4),
-            "result": round(after, 4),
-        }
-    tuning["grid"] = [
+        tuning["test"] = _tested(held_out, best, how)
+    tuning["grid"] = _curves(found)
+    tuning["files"] = presets.describe_files(known)
+    candidate = best.candidate
+    preset = presets.Preset(candidate.algorithm, best.n_iter, candidate.hyper, stft, tuning)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    presets.write(path, preset)
+    print(path)
+
+
+def _target(output: str) -> Path:
+    path = Path(output)
+    if path.is_dir():
+        raise IsADirectoryError(f"-o {output} is a folder; name a file, such as preset.json")
+    check_folder(f"-o {output}", path.parent)
+    return path
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "phaserec": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _print(found: Search, start: float, what: str, items: MixtureFolder) -> None:
+    """Print the best candidates."""
+    shown = found.ranking()[:_SHOWN]
+    print(f"{what} in dB on the {len(items)} items of {items.folder}")
+    width = max(len(str(choice.candidate)) for choice in shown) + 2
+    print(f"{'mixture phase':<{width}}{'':>14}{start:9.2f}")
+    for choice in shown:
+        print(f"{choice.candidate!s:<{width}}{choice.n_iter:>3} iterations{choice.score:9.2f}")
+    runs = int(found.runs.sum())
+    print(f"{found.iterations} iterations in {runs} runs, scored after each iteration")
+
+
+def _tested(held_out: MixtureFolder, best: Choice, how: dict[str, Any]) -> dict[str, Any]:
+    """Scores of the choice on the test folder."""
+    again = watched(search(held_out, [best.candidate], best.n_iter, **how))
+    before, after = (float(summarise(again.scores[0], how["statistic"])[n]) for n in (0, -1))
+    print(
+        f"on the {len(held_out)} items of {held_out.folder}: {before:.2f} before, {after:.2f} after"
+    )
+    return {
+        "items": len(held_out),
+        "mixture_phase": round(before, 4),
+        "result": round(after, 4),
+    }
+
+
+def _curves(found: Search) -> list[dict[str, Any]]:
+    """Every candidate with its scores after every number of iterations."""
+    return [
         {
             "algorithm": candidate.algorithm,
             "hyper": candidate.hyper,
@@ -122,13 +153,6 @@ def run(
         }
         for k, candidate in enumerate(found.candidates)
     ]
-    tuning["files"] = presets.describe_files(known)
-    preset = presets.Preset(
-        best.candidate.algorithm, best.n_iter, best.candidate.hyper, stft, tuning
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    presets.write(path, preset)
-    print(path)
 
 
 def _grid(algorithms: Sequence[str], words: Mapping[str, str | None]) -> dict[str, list[Any]]:

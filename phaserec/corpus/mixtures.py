@@ -18,6 +18,7 @@ import numpy as np
 
 from phaserec import audio
 from phaserec.corpus.fingerprints import Fingerprint, fingerprint
+from phaserec.corpus.folders import by_stem
 from phaserec.stft import STFT
 
 
@@ -152,7 +153,7 @@ class MixtureFolder(Sequence[Item]):
         assert self.estimates is not None
         paths = []
         for source in files.names:
-            found = _audio_files(Path(self.estimates) / files.name).get(source)
+            found = by_stem(Path(self.estimates) / files.name).get(source)
             if found is None:
                 wanted = Path(self.estimates) / files.name / f"{source}.wav"
                 raise FileNotFoundError(f"there is no estimate {wanted}")
@@ -168,7 +169,7 @@ def _find(folder: Path) -> tuple[_Files, ...]:
     if {"clean", "noisy"} <= set(inside):
         found = _parallel(inside["noisy"], {"speech": inside["clean"]}, rest="noise")
     elif mixes:
-        others = {k: v for k, v in inside.items() if k not in mixes and _audio_files(v)}
+        others = {k: v for k, v in inside.items() if k not in mixes and by_stem(v)}
         found = _parallel(inside[mixes[0]], others)
     else:
         found = _item_folders(inside)
@@ -191,9 +192,9 @@ def _find(folder: Path) -> tuple[_Files, ...]:
 def _parallel(
     mixtures: Path, sources: dict[str, Path], rest: str | None = None
 ) -> tuple[_Files, ...]:
-    of_source = {name: _audio_files(folder) for name, folder in sources.items()}
+    of_source = {name: by_stem(folder) for name, folder in sources.items()}
     found = []
-    for stem, mixture in _audio_files(mixtures).items():
+    for stem, mixture in by_stem(mixtures).items():
         for name, files in of_source.items():
             if stem not in files:
                 raise ValueError(f"{mixture} has no file of its name in {sources[name]}")
@@ -206,25 +207,11 @@ def _parallel(
 def _item_folders(folders: dict[str, Path]) -> tuple[_Files, ...]:
     found = []
     for name, folder in folders.items():
-        files = _audio_files(folder)
+        files = by_stem(folder)
         mixture = files.pop("mixture", None) or files.pop("mix", None)
         if mixture is not None and files:
             found.append(_Files(name, mixture, files))
     return tuple(found)
-
-
-def _audio_files(folder: Path) -> dict[str, Path]:
-    """Audio files of a folder by their stems, in order."""
-    if not folder.is_dir():
-        return {}
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in audio.SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            raise ValueError(f"{files[path.stem]} and {path} have one name; keep one of them")
-        files[path.stem] = path
-    return files
 
 
 def _read(files: _Files) -> tuple[audio.Audio, np.ndarray]:

@@ -8,9 +8,10 @@ from phaserec.evaluation.metrics import (
     Undefined,
     joint_metric,
     metric,
+    registered,
     resolve,
 )
-from phaserec.evaluation.scoring import Row, best_permutation, score, score_files
+from phaserec.evaluation.scoring import Row, best_permutation, by_source, score, score_files
 from phaserec.evaluation.summary import Statistic, summary
 from phaserec.evaluation.tables import to_csv, to_json, to_text
 
@@ -24,9 +25,11 @@ __all__ = [
     "Statistic",
     "Undefined",
     "best_permutation",
+    "by_source",
     "joint_metric",
     "match",
     "metric",
+    "registered",
     "resolve",
     "score",
     "score_files",

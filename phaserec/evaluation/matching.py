@@ -1,13 +1,12 @@
 """Which file is the estimate of which: pairs of files, folders, and folders of sources."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from phaserec import audio
+from phaserec.corpus.folders import audio_files
 
 Layout = Literal["files", "folders", "speakers"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -133,7 +132,7 @@ def _match_folders(
     target: str | None,
     permute: bool,
 ) -> Matches:
-    found = _audio_files(reference, without=mixture)
+    found = audio_files(reference, without=mixture)
     if not found:
         raise ValueError(f"{reference} holds no audio files")
     layout = _guess(found) if layout is None else layout
@@ -147,11 +146,11 @@ def _match_folders(
     if layout != "files" and target is not None:
         raise ValueError(f"target={target!r} is for the layout files, not {layout}")
     truth = _tree(reference, found, layout)
-    guesses = _tree(estimate, _audio_files(estimate), layout, target)
+    guesses = _tree(estimate, audio_files(estimate), layout, target)
     one = mixture if mixture is not None and mixture.is_file() else None
     wholes = {}
     if mixture is not None and one is None:
-        wholes = _tree(mixture, _audio_files(mixture), "files")
+        wholes = _tree(mixture, audio_files(mixture), "files")
     items, missing, unused = [], {}, []
     for name, sources in truth.items():
         candidates = guesses.pop(name, {})
@@ -200,28 +199,6 @@ def _only(paths: Sequence[Path], what: str) -> Path:
     if len(paths) > 1:
         raise LookupError(f"{what} is not one file: {', '.join(str(path) for path in paths)}")
     return paths[0]
-
-
-def _audio_files(folder: Path, *, without: Path | None = None) -> list[Path]:
-    """Audio files below a folder, relative to it; hidden ones and those of one folder left out."""
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        here = Path(place)
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and (without is None or not _same(here / name, without))
-        ]
-        found += [
-            (here / name).relative_to(folder)
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in audio.SUFFIXES
-        ]
-    return sorted(found)
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
 
 
 def _guess(paths: Sequence[Path]) -> Layout:

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from phaserec import audio, measures
-from phaserec.algorithms.registry import suggestion
+from phaserec import _plugins, audio, measures
+from phaserec._words import suggestion
 from phaserec.problem import Problem
 from phaserec.stft import STFT
 
@@ -100,6 +100,12 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
+
+
+def registered() -> dict[str, Metric]:
+    """Every metric by name, with those that installed packages add."""
+    _plugins.load("phaserec.scores")
+    return METRICS
 
 
 def metric(
@@ -207,7 +213,7 @@ def resolve(names: Sequence[str | Metric]) -> list[Metric]:
     """
     found: dict[str, Metric] = {}
     for name in names:
-        entry = name if isinstance(name, Metric) else METRICS.get(name)
+        entry = name if isinstance(name, Metric) else METRICS.get(name) or registered().get(name)
         if entry is None:
             raise ValueError(
                 f"metric {name!r} is not one of {', '.join(METRICS)}"

@@ -169,6 +169,33 @@ def best_permutation(references: np.ndarray, estimates: np.ndarray) -> list[int]
     return [int(j) for j in order]
 
 
+def by_source(
+    metric: str | Metric, references: np.ndarray, estimates: np.ndarray, settings: Settings
+) -> np.ndarray:
+    """Values of one metric, mean over channels, without the tables and notes of :func:`score`.
+
+    Parameters
+    ----------
+    metric : str or Metric
+        A metric of one waveform.
+    references, estimates : ndarray, shape (channels, J, time)
+        Waveforms.
+    settings : Settings
+        Sample rate and transform.
+
+    Returns
+    -------
+    ndarray, shape (J,)
+        In the unit of the metric.
+    """
+    (entry,) = resolve([metric])
+    values = [
+        [entry.function(s, e, settings) for s, e in zip(*channel, strict=True)]
+        for channel in zip(references, estimates, strict=True)
+    ]
+    return np.mean(values, axis=0)
+
+
 @dataclass
 class _Scores:
     values: dict[str, float] = field(default_factory=dict)

@@ -229,7 +229,7 @@ class _Builder:
         if row.gain is None:
             return total
         if row.gain.value != 1 or row.mixed != row.direct:
-            raise Untraceable("mixing of a partly mixed signal")
+            raise Untraceable("an iteration mixes what is mixed in part")
         return _mixed(total, self.graph)
 
 
@@ -239,7 +239,7 @@ def _mixed(row: Row, graph: Graph) -> Row:
         return Row(dict(row.direct), dict(row.direct), graph.const(1))
     if row.gain.value == 1 and row.mixed == row.direct:
         return row  # it sums to the mixture already
-    raise Untraceable("mixing of a partly mixed signal")
+    raise Untraceable("an iteration mixes what is mixed in part")
 
 
 class _Resolver:
@@ -274,9 +274,9 @@ class _Resolver:
 
     def _spectrum(self, row: Row) -> Node:
         if any(kind == "synth" for kind, _ in row.sources):
-            raise Untraceable("a transform within an iteration")
+            raise Untraceable("an iteration transforms what it has projected itself")
         if self.analysed is not None and self.analysed.key() != row.key():
-            raise Untraceable("more than one transform in an iteration")
+            raise Untraceable("an iteration has more than one transform")
         self.analysed = row
         return self.graph.make("spec", (), COMPLEX)
 
@@ -298,7 +298,7 @@ def _build(builder: _Builder, wanted: Inputs | None) -> Program:
         if not synthesised:  # all on samples already: transform the estimate all the same
             synthesised = {outputs[0]}
         if len(synthesised) > 1:
-            raise Untraceable("more than one inverse transform in an iteration")
+            raise Untraceable("an iteration has more than one inverse transform")
         resolve = _Resolver(builder)
         synthesis = resolve(next(iter(synthesised)))
         stores = tuple(resolve(outputs[k]) for k in needs.stored)
@@ -309,7 +309,7 @@ def _build(builder: _Builder, wanted: Inputs | None) -> Program:
         if wanted is not None or _same(inputs, needs):
             return program
         needs = inputs
-    raise Untraceable("no fixed point of what an iteration needs")
+    raise Untraceable("what an iteration needs has no end")
 
 
 def _is_signal_of(row: Row | None, k: int) -> bool:

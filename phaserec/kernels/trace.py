@@ -76,7 +76,9 @@ class Node:
         return self.graph.make("abs", (self,), REAL)
 
     def __getattr__(self, name: str) -> Any:
-        raise Untraceable(f"symbol has no attribute {name!r}")
+        if name == "__array_namespace__":
+            raise Untraceable("the sentence calls functions of an array library")
+        raise Untraceable(f"the sentence looks at {name!r} of its arrays")
 
     def _refuse(self, *_: Any) -> Any:
         raise Untraceable("the sentence depends on a value")
@@ -135,7 +137,7 @@ class Graph:
             return value
         if isinstance(value, int | float) and not isinstance(value, bool):
             return self.const(value)
-        raise Untraceable(f"operand of type {type(value).__name__}")
+        raise Untraceable(f"the sentence calculates with a {type(value).__name__}")
 
     def binary(self, op: str, left: Any, right: Any) -> Node:
         """Arithmetic, with zeros and ones folded away."""
@@ -151,9 +153,9 @@ class Graph:
         if (op == "mul" and 0 in (x, y)) or (op == "div" and x == 0) or (op == "sub" and a is b):
             return self.const(0)
         if (op == "div" and b.kind == COMPLEX) or (op == "mul" and a.kind == b.kind == COMPLEX):
-            raise Untraceable("product of spectrograms")
+            raise Untraceable("the sentence multiplies or divides spectrograms")
         if op in ("add", "sub") and COMPLEX in (a.kind, b.kind) and a.kind != b.kind:
-            raise Untraceable("sum of a spectrogram and real values")
+            raise Untraceable("the sentence adds a spectrogram and real values")
         return self.make(op, (a, b), max(a.kind, b.kind))
 
 
@@ -164,6 +166,11 @@ class SymbolicProblem:
         self._graph = graph
         self.magnitudes = graph.make("V", (), REAL)
         self.mixing_weights = graph.make("W", (), REAL)
+
+    @property
+    def X(self) -> Node:
+        """No symbol: it has no axis of sources."""
+        raise Untraceable("the sentence uses p.X")
 
     def __getattr__(self, name: str) -> Any:
         raise Untraceable(f"the sentence uses p.{name}")
@@ -188,12 +195,12 @@ class SymbolicProblem:
             return self._graph.make("mix", (S,), COMPLEX)
         if weights is self.mixing_weights:
             return self._graph.make("mixw", (S,), COMPLEX)
-        raise Untraceable("mixing weights other than the problem's")
+        raise Untraceable("the sentence mixes with weights other than the problem's")
 
     def _spectrogram(self, S: Any) -> Node:
         node = self._graph.lift(S)
         if node.kind != COMPLEX:
-            raise Untraceable("a projector of something that is no spectrogram")
+            raise Untraceable("the sentence projects something that is no spectrogram")
         return node
 
 
@@ -271,7 +278,7 @@ def _leaves(state: Any) -> list[Node]:
     if isinstance(state, tuple):
         return [leaf for part in state for leaf in _leaves(part)]
     if not isinstance(state, Node) or state.kind != COMPLEX:
-        raise Untraceable("the state holds something that is no spectrogram")
+        raise Untraceable("the state holds something that is no spectrogram, such as a counter")
     return [state]
 
 

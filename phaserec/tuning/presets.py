@@ -15,9 +15,8 @@ from typing import Any
 from phaserec import audio
 from phaserec._files import write_files
 from phaserec._xp import as_int
-from phaserec.algorithms import resolve
+from phaserec.algorithms import configure, resolve
 from phaserec.corpus.fingerprints import Fingerprint, fingerprint, overlaps
-from phaserec.solving.iteration import prepare
 from phaserec.stft import STFT
 
 _KIND = "phaserec preset"
@@ -55,7 +54,7 @@ class Preset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "algorithm", resolve(self.algorithm).name)
         as_int("n_iter", self.n_iter, 0)
-        prepare(self.algorithm, dict(self.hyper))
+        configure(self.algorithm, self.hyper)
 
 
 def write(path: str | os.PathLike, preset: Preset) -> None:

@@ -8,23 +8,23 @@ import itertools
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from phaserec import measures
+from phaserec._words import suggestion
 from phaserec._xp import as_int
-from phaserec.algorithms import resolve
-from phaserec.algorithms.registry import suggestion
+from phaserec.algorithms import configure, resolve
 from phaserec.corpus.mixtures import Item
 from phaserec.corpus.workers import available_cores
+from phaserec.evaluation import Metric, Settings, by_source, registered
+from phaserec.evaluation import resolve as resolve_metrics
 from phaserec.problem import Problem
-from phaserec.solving.iteration import MOMENTUM, prepare
-from phaserec.solving.solve import trajectory
+from phaserec.solving import NotFinite, prepare
 from phaserec.stft import STFT
 
-SCORES = {"si-sdr": measures.si_sdr, "sdr": measures.sdr, "snr": measures.snr}
 STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 STRATEGIES = ("grid", "halving")
 
@@ -188,7 +188,7 @@ def candidates(
     found: dict[str, Candidate] = {}
     used = set()
     for entry in map(resolve, algorithms):
-        kinds = {"momentum": MOMENTUM} | {h.name: h for h in entry.hyper}
+        kinds = {h.name: h for h in entry.known}
         names = [name for name in grid if name in kinds]
         used.update(names)
         axes = (
@@ -197,7 +197,7 @@ def candidates(
         )
         for values in itertools.product(*axes):
             candidate = Candidate(entry.name, dict(zip(names, values, strict=True)))
-            prepare(entry, candidate.hyper)
+            configure(entry, candidate.hyper)
             found.setdefault(repr((candidate.algorithm, sorted(candidate.items))), candidate)
     for name in grid:
         if name not in used:
@@ -240,8 +240,9 @@ def search(
         Transform of the magnitudes.
     strategy : {"grid", "halving"}
         How to search.
-    score : {"si-sdr", "sdr", "snr"}
-        Measure of :mod:`phaserec.measures`, mean over channels.
+    score : str
+        Metric of :mod:`phaserec.evaluation` of one waveform of which more is better, mean over
+        channels.
     source : str, optional
         Source that is scored; default the mean over sources.
     statistic : {"median", "mean"}
@@ -268,11 +269,11 @@ def search(
     """
     for name, value, known in (
         ("strategy", strategy, STRATEGIES),
-        ("score", score, SCORES),
         ("statistic", statistic, STATISTICS),
     ):
         if value not in known:
             raise ValueError(f"{name}={value!r} must be one of {', '.join(known)}")
+    metric = _metric(score)
     n_iter = as_int("n_iter", n_iter, 0)
     jobs = available_cores() if jobs is None else as_int("jobs", jobs, 1)
     if not len(items) or not candidates:
@@ -301,7 +302,7 @@ def search(
                     [candidates[k] for k in alive],
                     n_iter,
                     stft,
-                    score,
+                    metric,
                     source,
                 ): int(i)
                 for i in order[before:size]
@@ -316,6 +317,18 @@ def search(
                     future.cancel()
             before = size
     return found
+
+
+def _metric(score: str) -> Metric:
+    """Metric that can decide between candidates."""
+    fit = [
+        entry.name
+        for entry in registered().values()
+        if not (entry.joint or entry.improvement) and entry.better == "higher"
+    ]
+    if score not in fit:
+        raise ValueError(f"score={score!r} must be one of {', '.join(fit)}")
+    return resolve_metrics([score])[0]
 
 
 def _one_thread() -> None:
@@ -342,7 +355,7 @@ def _score_item(
     candidates: Sequence[Candidate],
     n_iter: int,
     stft: STFT,
-    score: str,
+    metric: Metric,
     source: str | None,
 ) -> np.ndarray:
     """Scores of candidates on one item, ``(candidates, n_iter + 1)``."""
@@ -361,15 +374,18 @@ def _score_item(
             )
     problem = Problem(item.magnitudes, item.mixture, stft=stft)
 
-    def measure(waveforms: np.ndarray) -> float:
-        return float(np.mean(SCORES[score](references, waveforms[:, which])))
+    settings = Settings(item.rate, stft)
 
-    scores = np.empty((len(candidates), n_iter + 1))
+    def measure(waveforms: np.ndarray) -> float:
+        return float(np.mean(by_source(metric, references, waveforms[:, which], settings)))
+
+    # A candidate that diverges scores worst, without a word.
+    scores = np.full((len(candidates), n_iter + 1), -np.inf)
     scores[:, 0] = measure(problem.waveforms(problem.start()))
-    # A candidate may diverge: what is not finite scores worst, without a word.
     with np.errstate(all="ignore"):
         for k, candidate in enumerate(candidates):
-            run = trajectory(candidate.algorithm, problem, n_iter, **candidate.hyper)
-            for n, waveforms in enumerate(run, start=1):
-                scores[k, n] = measure(waveforms)
+            run = prepare(candidate.algorithm, problem, n_iter, **candidate.hyper)
+            with suppress(NotFinite):
+                for n, waveforms in enumerate(run.waveforms(), start=1):
+                    scores[k, n] = measure(waveforms)
     return scores

@@ -11,11 +11,11 @@ SCRIPT = """
 import sys
 import numpy as np
 from phaserec import STFT, Problem
-from phaserec.solving import solve
+from phaserec.solving import prepare
 stft = STFT(64, 16)
 V = abs(stft(np.random.default_rng(0).standard_normal(643)))
 p = Problem(V, stft=stft, length=643)
-np.save(sys.argv[1], solve.solve("griffin-lim", p, 3, init="zero"))
+np.save(sys.argv[1], prepare("griffin-lim", p, 3, init="zero").result())
 """
 MODULES = """
 print(*sys.modules)

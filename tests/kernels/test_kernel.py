@@ -14,8 +14,7 @@ from phaserec import STFT, Problem, algorithm, iterate
 from phaserec.algorithms import ALGORITHMS
 from phaserec.kernels.cpu import engine, handover
 from phaserec.kernels.cpu import fused as solver
-from phaserec.solving import solve
-from phaserec.solving.iteration import prepare
+from phaserec.solving import prepare
 
 # Every algorithm that the kernel takes, with settings that lead to programs of their own.
 SETTINGS = {
@@ -78,12 +77,7 @@ def arrays(name, p, n_iter, **kwargs):
 
 def fused(name, p, init=None, rng=None, **hyper):
     """The problem on the kernel, None where the array path solves it."""
-    return solve.fused(*_prepared(name, p, init, rng, hyper))
-
-
-def _prepared(name, p, init, rng, hyper):
-    entry, values = prepare(name, hyper)
-    return entry, p, init, rng, values
+    return prepare(name, p, 1, init=init, rng=rng, **hyper).choice.fused
 
 
 def close(ours, expected, tol):
@@ -102,7 +96,7 @@ def near(ours, expected, tol):
 def check(name, p, n_iter=3, tol=1e-10, compare=close, **kwargs):
     """The kernel takes the problem and agrees with the array path."""
     assert fused(name, p, **kwargs) is not None
-    compare(solve.solve(name, p, n_iter, **kwargs), arrays(name, p, n_iter, **kwargs), tol)
+    compare(prepare(name, p, n_iter, **kwargs).result(), arrays(name, p, n_iter, **kwargs), tol)
 
 
 @pytest.fixture
@@ -166,7 +160,7 @@ def test_every_program(setting, kind, mixture, dtype):
     start = p.start(init, 3).astype(np.complex128)
     for n_iter in (1, 2, 3):
         expected = arrays(name, p, n_iter, init=init, rng=3, **hyper)
-        ours = solve.solve(name, p, n_iter, init=init, rng=3, **hyper)
+        ours = prepare(name, p, n_iter, init=init, rng=3, **hyper).result()
         if dtype == "float64":
             near(ours, expected, 1e-10)
         elif n_iter == 1:
@@ -193,12 +187,12 @@ def test_without_a_mixture():
     p = Problem(make(stft, 643).magnitudes[0], stft=stft)
     check("griffin-lim", p, init="zero")
     with pytest.raises(ValueError, match="needs a mixture"):
-        solve.solve("misi", p, 1)
+        prepare("misi", p, 1).result()
 
 
 def test_no_iteration_gives_the_start():
     p = make(STFT(64, 16), 643)
-    np.testing.assert_array_equal(solve.solve("misi", p, 0), p.waveforms(p.start()))
+    np.testing.assert_array_equal(prepare("misi", p, 0).result(), p.waveforms(p.start()))
 
 
 @pytest.mark.parametrize("sigma", [0, 1e-3, 1e3, np.float32(0.5)])
@@ -214,7 +208,7 @@ def test_terms_without_weight(mixing, magnitude):
     # The array path keeps S where no soft term has a weight; 0 / 0 is what the formula says.
     p = make(STFT(64, 16), 643)
     hyper = {"mixing": mixing, "magnitude": magnitude, "sigma": 0.0, "tau": 0.0}
-    close(solve.solve("aux", p, 2, **hyper), arrays("aux", p, 2, **hyper), 1e-10)
+    close(prepare("aux", p, 2, **hyper).result(), arrays("aux", p, 2, **hyper), 1e-10)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-6, 1e6, 1e25])
@@ -225,7 +219,7 @@ def test_scales(setting, scale):
     p = make(STFT(64, 16), 643, dtype="float32")
     q = Problem(p.magnitudes * np.float32(scale), p.mixture * np.float32(scale), stft=p.stft)
     assert (fused(name, q, **hyper) is not None) == (1e-12 < scale < 1e12)
-    close(solve.solve(name, q, 1, **hyper), arrays(name, q, 1, **hyper), 1e-5)
+    close(prepare(name, q, 1, **hyper).result(), arrays(name, q, 1, **hyper), 1e-5)
 
 
 # -- geometry -----------------------------------------------------------------------------------
@@ -331,7 +325,7 @@ def test_ragged_batches(setting, kind, mixture):
     init = initial(kind, p)
     check(name, p, init=init, rng=2, **hyper)
     for row, length in zip(
-        solve.solve(name, p, 2, init=init, rng=2, **hyper), lengths, strict=True
+        prepare(name, p, 2, init=init, rng=2, **hyper).result(), lengths, strict=True
     ):
         assert not np.any(row[:, length:])
 
@@ -367,10 +361,10 @@ def test_layouts_of_magnitudes(setting, dtype):
     # 129 bins: enough for the vector code of both layouts and for its remainder.
     name, hyper = SETTINGS[setting]
     p = make(STFT(256, 64), 3000, dtype=dtype)
-    expected = solve.solve(name, p, 2, **hyper)
+    expected = prepare(name, p, 2, **hyper).result()
     for values in layouts(p.magnitudes).values():
         q = Problem(values, p.mixture, stft=p.stft)
-        np.testing.assert_array_equal(solve.solve(name, q, 2, **hyper), expected)
+        np.testing.assert_array_equal(prepare(name, q, 2, **hyper).result(), expected)
         np.testing.assert_array_equal(values, p.magnitudes)
 
 
@@ -379,12 +373,12 @@ def test_layouts_of_complex_spectrograms(setting):
     name, hyper = SETTINGS[setting]
     p = make(STFT(256, 64), 3000, mixture="spectrogram")
     S = initial("given", p)
-    expected = [solve.solve(name, p, 2, init=init, **hyper) for init in ("mixture", S)]
+    expected = [prepare(name, p, 2, init=init, **hyper).result() for init in ("mixture", S)]
     starts, mixtures = layouts(S), layouts(p.mixture[None])
     for layout in starts:
         q = Problem(p.magnitudes, mixtures[layout][0], stft=p.stft, length=3000)
         for init, wanted in zip(("mixture", starts[layout]), expected, strict=True):
-            np.testing.assert_array_equal(solve.solve(name, q, 2, init=init, **hyper), wanted)
+            np.testing.assert_array_equal(prepare(name, q, 2, init=init, **hyper).result(), wanted)
 
 
 def test_lengths_of_some_batch_axes():
@@ -408,8 +402,8 @@ def test_inputs_are_not_changed(setting):
         p = make(STFT(64, 16), 643, mixture=mixture)
         S = initial("given", p)
         before = [a.copy() for a in (p.magnitudes, p.mixture, S)]
-        solve.solve(name, p, 2, **hyper)
-        solve.solve(name, p, 2, init=S, **hyper)
+        prepare(name, p, 2, **hyper).result()
+        prepare(name, p, 2, init=S, **hyper).result()
         for a, b in zip((p.magnitudes, p.mixture, S), before, strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -421,7 +415,7 @@ def test_inputs_are_not_changed(setting):
 def test_silence_stays_silence(setting):
     name, hyper = SETTINGS[setting]
     p = Problem(np.zeros((3, 33, 41)), np.zeros(643), stft=STFT(64, 16))
-    assert not np.any(solve.solve(name, p, 3, **hyper))
+    assert not np.any(prepare(name, p, 3, **hyper).result())
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -449,14 +443,14 @@ def test_half_of_the_signal_is_silent(setting):
 def test_sizes_without_a_fast_transform_take_the_array_path(n_fft):
     p = make(STFT(n_fft, max(1, n_fft // 4), window="hamming"), 100)
     assert fused("misi", p) is None
-    close(solve.solve("misi", p, 2), arrays("misi", p, 2), 1e-12)
+    close(prepare("misi", p, 2).result(), arrays("misi", p, 2), 1e-12)
 
 
 def test_given_weights_take_the_array_path():
     share = np.random.default_rng(0).dirichlet(np.ones(2), (9, 26))
     p = make(STFT(16, 4), 100, weights=np.moveaxis(share, -1, 0))
     assert fused("mix-incons", p) is None
-    close(solve.solve("mix-incons", p, 2), arrays("mix-incons", p, 2), 1e-12)
+    close(prepare("mix-incons", p, 2).result(), arrays("mix-incons", p, 2), 1e-12)
 
 
 def test_arrays_as_hyper_parameters_take_the_array_path():
@@ -464,7 +458,9 @@ def test_arrays_as_hyper_parameters_take_the_array_path():
     sigma = np.random.default_rng(0).uniform(0.5, 2, (2, 9, 1))
     assert fused("mix-incons", p, sigma=sigma) is None
     close(
-        solve.solve("mix-incons", p, 2, sigma=sigma), arrays("mix-incons", p, 2, sigma=sigma), 1e-12
+        prepare("mix-incons", p, 2, sigma=sigma).result(),
+        arrays("mix-incons", p, 2, sigma=sigma),
+        1e-12,
     )
     assert fused("misi", p, momentum=sigma) is None
 
@@ -473,7 +469,7 @@ def test_arrays_as_hyper_parameters_take_the_array_path():
 def test_other_algorithms_take_the_array_path(name):
     p = make(STFT(16, 4), 100)
     assert fused(name, p) is None
-    close(solve.solve(name, p, 2), arrays(name, p, 2), 1e-12)
+    close(prepare(name, p, 2).result(), arrays(name, p, 2), 1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -484,13 +480,13 @@ def test_torch_tensors(setting, dtype):
     p = make(STFT(64, 16), 643, dtype=dtype)
     q = Problem(torch.from_numpy(p.magnitudes), torch.from_numpy(p.mixture), stft=p.stft)
     assert fused(name, q, **hyper) is not None
-    ours = solve.solve(name, q, 2, **hyper)
+    ours = prepare(name, q, 2, **hyper).result()
     assert isinstance(ours, torch.Tensor) and str(ours.dtype) == f"torch.{dtype}"
-    np.testing.assert_array_equal(ours.numpy(), solve.solve(name, p, 2, **hyper))
+    np.testing.assert_array_equal(ours.numpy(), prepare(name, p, 2, **hyper).result())
     if dtype == "float64":  # a given start is another program: once is enough
         S = initial("given", p)
-        ours = solve.solve(name, q, 2, init=torch.from_numpy(S), **hyper)
-        np.testing.assert_array_equal(ours.numpy(), solve.solve(name, p, 2, init=S, **hyper))
+        ours = prepare(name, q, 2, init=torch.from_numpy(S), **hyper).result()
+        np.testing.assert_array_equal(ours.numpy(), prepare(name, p, 2, init=S, **hyper).result())
 
 
 def test_lazily_conjugated_tensors():
@@ -499,14 +495,14 @@ def test_lazily_conjugated_tensors():
     p = make(STFT(64, 16), 643)
     V, x, S = map(torch.from_numpy, (p.magnitudes, p.mixture, initial("given", p)))
     close(
-        solve.solve("misi", Problem(V, x, stft=p.stft), 2, init=torch.conj(S)),
-        torch.from_numpy(solve.solve("misi", p, 2, init=initial("given", p).conj())),
+        prepare("misi", Problem(V, x, stft=p.stft), 2, init=torch.conj(S)).result(),
+        torch.from_numpy(prepare("misi", p, 2, init=initial("given", p).conj()).result()),
         1e-10,
     )
     lazy = torch.conj(p.stft(x))
     q = Problem(V, lazy, stft=p.stft, length=643)
     r = Problem(V, lazy.resolve_conj(), stft=p.stft, length=643)
-    assert torch.equal(solve.solve("misi", q, 2), solve.solve("misi", r, 2))
+    assert torch.equal(prepare("misi", q, 2).result(), prepare("misi", r, 2).result())
 
 
 @pytest.mark.parametrize("argument", ["magnitudes", "mixture", "init", "sigma"])
@@ -523,7 +519,7 @@ def test_gradients_take_the_array_path(argument):
     q = Problem(values["magnitudes"], values["mixture"], stft=p.stft)
     kwargs = {"init": values["init"], "sigma": values["sigma"]}
     assert fused("mix-incons", q, **kwargs) is None
-    y = solve.solve("mix-incons", q, 2, **kwargs)
+    y = prepare("mix-incons", q, 2, **kwargs).result()
     y.square().sum().backward()
     assert torch.any(values[argument].grad != 0)
     expected = arrays("mix-incons", p, 2, init=initial("given", p), sigma=0.5)
@@ -537,7 +533,7 @@ def test_gradients_take_the_array_path(argument):
 def test_runs_are_identical(setting):
     name, hyper = SETTINGS[setting]
     p = make(STFT(64, 16), 643, dtype="float32")
-    first, second = (solve.solve(name, p, 5, **hyper) for _ in range(2))
+    first, second = (prepare(name, p, 5, **hyper).result() for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -559,7 +555,7 @@ def test_threads_change_nothing(two_threads):
     results = []
     for count in (1, 2, 2):
         numba.set_num_threads(count)
-        results.append(solve.solve("misi", p, 2))
+        results.append(prepare("misi", p, 2).result())
     np.testing.assert_array_equal(results[1], results[0])
     np.testing.assert_array_equal(results[2], results[0])
 
@@ -582,7 +578,7 @@ def test_sweeps_of_several_iterations(setting, stft, monkeypatch):
 
     def run(threads):
         monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
-        return solve.solve(name, p, 11, **hyper)
+        return prepare(name, p, 11, **hyper).result()
 
     one_by_one = run(1)
     for stretch in (1, 10):
@@ -602,7 +598,7 @@ def test_sweeps_of_several_iterations(setting, stft, monkeypatch):
 def test_seams_may_move(setting, parts, monkeypatch):
     name, hyper = SETTINGS[setting]
     p = make(STFT(64, 16), 2099 * 16)
-    alone = solve.solve(name, p, 90, **hyper)
+    alone = prepare(name, p, 90, **hyper).result()
     firsts = []
 
     def remember(bounds):
@@ -616,7 +612,7 @@ def test_seams_may_move(setting, parts, monkeypatch):
     # Far from where the seams come to rest, wherever that is: the machine has its say in it.
     uneven = {2: [0, 80, 263], 3: [0, 60, 150, 263]}[parts]
     monkeypatch.setattr(engine.Pass, "_bounds", lambda self, parts: uneven)
-    np.testing.assert_array_equal(solve.solve(name, p, 90, **hyper), alone)
+    np.testing.assert_array_equal(prepare(name, p, 90, **hyper).result(), alone)
     assert firsts[-1][0] == uneven
     final = firsts[-1][1][handover.FIRST :: handover.LINE]
     assert np.any(final != uneven)
@@ -647,12 +643,12 @@ def test_waiting_ends_with_an_abort():
 def test_python_threads_at_once(threaded):
     # Different lengths: each must keep its own buffers.
     problems = [make(STFT(64, 16), 4000 + 400 * k, seed=k) for k in range(4)]
-    alone = [solve.solve("misi", p, 5) for p in problems]
+    alone = [prepare("misi", p, 5).result() for p in problems]
     together = [None] * len(problems)
 
     def work(k):
         for _ in range(5):
-            together[k] = solve.solve("misi", problems[k], 5)
+            together[k] = prepare("misi", problems[k], 5).result()
 
     workers = [threading.Thread(target=work, args=(k,)) for k in range(len(problems))]
     for worker in workers:
@@ -667,19 +663,19 @@ FORK = """
 import os, sys
 import numpy as np
 from phaserec import STFT, Problem
-from phaserec.solving import solve
+from phaserec.solving import prepare
 from phaserec.kernels.cpu import engine, handover
 from phaserec.kernels.cpu import fused as solver
 solver._WORTH_THREADS = 0  # threads, also on a short signal
 stft = STFT(64, 16)
 sources = np.random.default_rng(0).standard_normal((2, 4000))
 p = Problem(abs(stft(sources)), sources.sum(0), stft=stft)
-before = solve.solve("misi", p, 3)
+before = prepare("misi", p, 3).result()
 child = os.fork()
 if child == 0:
-    os._exit(0 if np.array_equal(solve.solve("misi", p, 3), before) else 3)
+    os._exit(0 if np.array_equal(prepare("misi", p, 3).result(), before) else 3)
 _, status = os.waitpid(child, 0)
-assert np.array_equal(solve.solve("misi", p, 3), before)
+assert np.array_equal(prepare("misi", p, 3).result(), before)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -716,7 +712,7 @@ def test_literal_griffin_lim_and_misi(n_fft, hop, length, mixing):
         for _ in range(3):
             y = back(S)
             S = V * np.exp(1j * np.angle(forward(y)))
-    ours = solve.solve("misi" if mixing else "griffin-lim", p, 3)
+    ours = prepare("misi" if mixing else "griffin-lim", p, 3).result()
     close(ours, y, 1e-9)
 
 
@@ -775,7 +771,7 @@ def test_more_steps_of_ones_own(kind, registry):
     p = make(STFT(64, 16), 643, 3)
     for name in ("heavy-ball", "old-state", "relaxed", "softly-mixed", "nothing"):
         for n_iter in (1, 3):
-            ours = solve.solve(name, p, n_iter, init=initial(kind, p), rng=1)
+            ours = prepare(name, p, n_iter, init=initial(kind, p), rng=1).result()
             close(ours, arrays(name, p, n_iter, init=initial(kind, p), rng=1), 1e-10)
 
 
@@ -792,7 +788,7 @@ def test_a_step_that_branches_on_a_hyper_parameter(registry):
     p = make(STFT(64, 16), 643)
     for name in ("branching", "otherwise"):
         for rho in (0.0, 1.0):
-            close(solve.solve(name, p, 2, rho=rho), arrays(name, p, 2, rho=rho), 1e-10)
+            close(prepare(name, p, 2, rho=rho).result(), arrays(name, p, 2, rho=rho), 1e-10)
 
 
 # -- progress -----------------------------------------------------------------------------------
@@ -800,7 +796,7 @@ def test_a_step_that_branches_on_a_hyper_parameter(registry):
 
 def fractions(*args, **kwargs):
     """What the generator yields, and what it returns."""
-    steps, seen = solve.solution(*args, **kwargs), []
+    steps, seen = prepare(*args, **kwargs).progress(), []
     while True:
         try:
             seen.append(next(steps))

@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from phaserec.algorithms import momentum, names, resolve
+from phaserec.algorithms import configure, momentum, names, resolve
 from phaserec.kernels.cpu.source import write
 from phaserec.kernels.program import plan
 from phaserec.kernels.trace import COMPLEX, Graph, SymbolicProblem, Untraceable, trace
-from phaserec.solving.iteration import prepare
 
 TAKEN = [
     "griffin-lim",
@@ -29,7 +28,8 @@ INITS = ["mixture", "random", "zero", "given"]
 
 def planned(algorithm, init="mixture", consistent=True, **hyper):
     """The passes of an algorithm."""
-    entry, values = prepare(algorithm, hyper)
+    ready = configure(algorithm, hyper)
+    entry, values = ready.entry, ready.values
     values = {h.name: h.default for h in entry.hyper} | values
     return plan(*trace(entry, values), init, consistent)
 
@@ -58,10 +58,10 @@ def test_algorithms_of_the_kernel(name, init, consistent):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("raar", "transform within"),
-        ("difference-map", "transform within"),
+        ("raar", "transforms what it has projected"),
+        ("difference-map", "transforms what it has projected"),
         ("hybrid", "no spectrogram"),  # counts its iterations
-        ("bregmisi", "no attribute"),  # powers and logarithms
+        ("bregmisi", "functions of an array library"),  # powers and logarithms
     ],
 )
 def test_algorithms_of_the_array_path(name, reason):
@@ -88,13 +88,13 @@ REFUSED = {
     "numpy operand": (lambda S, p: np.ones(3) * S, None),
     "numpy array on the right": (lambda S, p: S * np.ones(3), None),
     "math function": (lambda S, p: S * math.sqrt(abs(S)), "depends on a value"),
-    "complex factor": (lambda S, p: 1j * S, "operand of type complex"),
-    "truth value as factor": (lambda S, p: True * S, "operand of type bool"),
-    "text": (lambda S, p: S + "1", "operand of type str"),
-    "product": (lambda S, p: S * p.mag(S), "product of spectrograms"),
-    "quotient": (lambda S, p: p.mag(S) / S, "product of spectrograms"),
-    "mixed sum": (lambda S, p: S + abs(S), "sum of a spectrogram and real"),
-    "offset": (lambda S, p: S + 1, "sum of a spectrogram and real"),
+    "complex factor": (lambda S, p: 1j * S, "with a complex"),
+    "truth value as factor": (lambda S, p: True * S, "with a bool"),
+    "text": (lambda S, p: S + "1", "with a str"),
+    "product": (lambda S, p: S * p.mag(S), "multiplies or divides"),
+    "quotient": (lambda S, p: p.mag(S) / S, "multiplies or divides"),
+    "mixed sum": (lambda S, p: S + abs(S), "adds a spectrogram and real"),
+    "offset": (lambda S, p: S + 1, "adds a spectrogram and real"),
     "projected magnitudes": (lambda S, p: p.cons(p.magnitudes), "no spectrogram"),
     "real state": (lambda S, p: abs(S), "no spectrogram"),
     "number": (lambda S, p: 0.0, "no spectrogram"),
@@ -102,7 +102,10 @@ REFUSED = {
     "other weights": (lambda S, p: p.mix(S, 2 * p.mixing_weights), "weights other"),
     "mixture": (lambda S, p: S - p.X, "uses p.X"),
     "transform": (lambda S, p: p.stft(p.waveforms(S)), "uses p."),
-    "second transform": (lambda S, p: p.mag(p.cons(p.mag(p.cons(S)))), "transform within"),
+    "second transform": (
+        lambda S, p: p.mag(p.cons(p.mag(p.cons(S)))),
+        "transforms what it has projected",
+    ),
     "two transforms": (lambda S, p: p.mag(p.cons(S)) + p.mag(p.cons(p.mix(S))), "more than one"),
 }
 

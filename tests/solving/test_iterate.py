@@ -9,7 +9,7 @@ import pytest
 import phaserec
 from phaserec import Problem, iterate, momentum
 from phaserec.algorithms import alternate, mag_incons_hard_mix, names, resolve
-from phaserec.solving.solve import solve
+from phaserec.solving import prepare
 
 
 @pytest.fixture
@@ -73,10 +73,10 @@ def test_an_algorithm_that_mixes_needs_a_mixture(p):
 
 
 def test_no_iterations_give_the_start(p):
-    np.testing.assert_array_equal(solve("aux", p, 0), p.waveforms(p.start()))
+    np.testing.assert_array_equal(prepare("aux", p, 0).result(), p.waveforms(p.start()))
     for rng in (7, np.random.default_rng(7)):
         expected = p.waveforms(p.start("random", 7))
-        np.testing.assert_allclose(solve("aux", p, 0, init="random", rng=rng), expected)
+        np.testing.assert_allclose(prepare("aux", p, 0, init="random", rng=rng).result(), expected)
 
 
 # -- step functions -------------------------------------------------------------------------------

@@ -164,7 +164,8 @@ def test_a_silent_source_cannot_be_scored(items):
     "change, word",
     [
         ({"strategy": "random"}, "strategy='random'"),
-        ({"score": "pesq"}, "score='pesq'"),
+        ({"score": "sdri"}, "score='sdri'"),
+        ({"score": "spectral-convergence"}, "score='spectral-convergence'"),
         ({"statistic": "mode"}, "statistic='mode'"),
         ({"source": "tones"}, "did you mean 'tone'"),
         ({"jobs": 0}, "jobs=0"),

@@ -1,6 +1,6 @@
 """When the fused kernel applies, and a whole inversion on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespace, to_numpy
+from phaserec.algorithms import Configured
 from phaserec.kernels.cpu import compiled
 from phaserec.kernels.cpu.engine import Pass
 from phaserec.kernels.cpu.fft import is_fast_size
@@ -15,10 +16,13 @@ from phaserec.kernels.cpu.lanes import lane_width
 from phaserec.kernels.cpu.layout import Grid, aligned_zeros
 from phaserec.kernels.cpu.source import Code, write
 from phaserec.kernels.program import Program, plan
-from phaserec.kernels.trace import Node, Untraceable, trace
-from phaserec.problem import Problem, as_rng, random_phases
+from phaserec.kernels.trace import Node, trace
+from phaserec.problem import Problem
+from phaserec.starts.phases import random_phases
 from phaserec.stft import STFT
 
+# Starts that a program makes itself.
+_MADE = ("mixture", "random", "zero")
 # Blocks of frames whose random phases are made at a time.
 _BLOCKS = 32
 # Bins times iterations; a million take about a millisecond on one core. Calls of 0.1 s let progress
@@ -29,33 +33,44 @@ _WORTH_THREADS = 2_000_000
 _AT_LEAST = 4
 
 
-def applies(problem: Problem, init: Any, hyper: dict[str, Any]) -> bool:
-    """Whether the problem is one for the kernel: numbers on a CPU, no gradient, a size it has.
+def unsuited(problem: Problem, init: Any, values: Mapping[str, Any]) -> str | None:
+    """Why a problem is not one for the kernel: numbers on a CPU, no gradient, a size it has.
 
     Parameters
     ----------
     problem : Problem
         The problem.
     init : str or array
-        Initial phase or spectrogram.
-    hyper : dict
+        Name of the start, or initial spectrogram.
+    values : mapping of str to object
         Hyper-parameters.
 
     Returns
     -------
-    bool
-        False sends it to the array path.
+    str or None
+        A reason; None for a problem that it takes.
     """
     stft = problem.stft
-    arrays = [problem.magnitudes, problem.mixture, init]
-    return (
-        problem.weights is None
-        and all(_small(value) for value in hyper.values())
-        and all(_plain(a) for a in arrays if hasattr(a, "shape"))
-        and stft.hop_length <= stft.n_fft
-        and is_fast_size(stft.n_fft)
-        and all(_in_range(to_numpy(a)) for a in arrays if hasattr(a, "shape"))
-    )
+    if problem.weights is not None:
+        return "the mixing weights are the caller's"
+    for name, value in values.items():
+        if not _small(value):
+            return f"{name} is an array" if hasattr(value, "shape") else f"{name} is too large"
+    arrays = {"magnitudes": problem.magnitudes, "mixture": problem.mixture, "init": init}
+    arrays = {name: a for name, a in arrays.items() if hasattr(a, "shape")}
+    for name, a in arrays.items():
+        if not _plain(a):
+            return (
+                f"{name} is not plain numbers on a CPU: it is on a device, or asks for a gradient"
+            )
+    if stft.hop_length > stft.n_fft:
+        return f"hop_length={stft.hop_length} is more than n_fft={stft.n_fft}"
+    if not is_fast_size(stft.n_fft):
+        return f"n_fft={stft.n_fft} is odd, or its half has a prime factor above 5"
+    for name, a in arrays.items():
+        if not _in_range(to_numpy(a)):
+            return f"squares of {name} overflow or vanish in {dtype_name(a)}"
+    return None
 
 
 def _plain(a: Array) -> bool:
@@ -81,16 +96,14 @@ class Fused:
 
     Parameters
     ----------
-    entry : Algorithm
+    algorithm : Configured
         The algorithm.
     problem : Problem
-        A problem for which :func:`applies` holds.
-    init : str or array, optional
-        Initial phase or spectrogram, as :meth:`Problem.start` takes it.
-    rng : object
+        A problem that is not :func:`unsuited`.
+    init : str or array
+        Name of a start, or initial spectrogram.
+    rng : numpy Generator, RandomState or None
         Source of random phases.
-    hyper : dict
-        Hyper-parameters.
 
     Raises
     ------
@@ -98,19 +111,14 @@ class Fused:
         If the algorithm needs the array path.
     """
 
-    def __init__(
-        self, entry: Any, problem: Problem, init: Any, rng: Any, hyper: dict[str, Any]
-    ) -> None:
-        if init is None:
-            init = "random" if problem.mixture is None else "mixture"
-        known = isinstance(init, str) and init in ("mixture", "random", "zero")
-        kind = init if known else "given"
+    def __init__(self, algorithm: Configured, problem: Problem, init: Any, rng: Any) -> None:
+        # Phases of these starts are made where they are needed; others are given as a whole.
+        self.kind = init if isinstance(init, str) and init in _MADE else "given"
         consistent = problem.mixture is not None and not is_complex(problem.mixture)
-        values = {h.name: h.default for h in entry.hyper} | hyper
-        loop, first = trace(entry, values)
+        loop, first = trace(algorithm.entry, algorithm.values)
         self.problem = problem
-        self.plan = plan(loop, first, kind, consistent)
-        self.values = {k: v for k, v in values.items() if not isinstance(v, str)}
+        self.plan = plan(loop, first, self.kind, consistent)
+        self.values = {k: v for k, v in algorithm.values.items() if not isinstance(v, str)}
         self.passes = [p for p in (self.plan.start, self.plan.first, self.plan.loop) if p]
         reads_X = any(p.reads("X") for p in self.passes)
         mixes = any(
@@ -127,12 +135,20 @@ class Fused:
         # One layout of the stored spectrograms for all passes: sources together, or one by one.
         self.coupled = any(code.coupled for code in self.codes.values())
         self.batch = problem.magnitudes.shape[: -2 if problem.mixture is None else -3]
-        self.rng = as_rng(rng) if kind == "random" else None
-        self.given = None
-        if kind == "given" or (kind == "random" and self.batch):
-            # A batch is drawn as a whole, for the array path's phases.
-            self.given = to_numpy(problem.start(init, self.rng))
-        self.waveforms = np.zeros((*problem.magnitudes.shape[:-2], problem.length), self.dtype)
+        self.init, self.rng = init, rng
+        self.given: np.ndarray | None = None
+
+    def _begin(self, *, whole: bool) -> None:
+        """Make what iterations start from, and an empty result."""
+        V = self.problem.magnitudes
+        # A batch is drawn as a whole, for the array path's phases.
+        if self.kind == "given" or (self.kind == "random" and self.batch):
+            self.given = to_numpy(self.problem.start(self.init, self.rng))
+        elif self.kind == "random" and whole:
+            *lead, n_bins, n_frames = V.shape
+            phases = random_phases(self.rng, (n_frames, *lead, n_bins), self.dtype.name)
+            self.given = np.moveaxis(phases, 0, -1)
+        self.waveforms = np.zeros((*V.shape[:-2], self.problem.length), self.dtype)
 
     def run(self, n_iter: int) -> Iterator[float]:
         """Do iterations, some at a time, and leave the result in ``waveforms``.
@@ -147,6 +163,7 @@ class Fused:
         float
             Fraction done so far.
         """
+        self._begin(whole=False)
         V = to_numpy(self.problem.magnitudes)
         items = list(np.ndindex(*self.batch))
         for k, index in enumerate(items):
@@ -166,8 +183,7 @@ class Fused:
         array, shape (..., J, time)
             Waveforms after one more iteration.
         """
-        if self.rng is not None and self.given is None:
-            self.given = to_numpy(self.problem.start("random", self.rng))
+        self._begin(whole=True)
         V = to_numpy(self.problem.magnitudes)
         items = [
             self._item(index, V[index], n_iter, each=True) for index in np.ndindex(*self.batch)
@@ -315,6 +331,3 @@ def _evaluate(node: Node, values: dict[str, Any]) -> float:
 @lru_cache(maxsize=16)
 def _grid(stft: STFT, n_frames: int, length: int, dtype: np.dtype) -> Grid:
     return Grid(stft.window_values, stft.hop_length, n_frames, length, stft.offset, dtype)
-
-
-__all__ = ["Fused", "Untraceable", "applies"]

@@ -1,0 +1,89 @@
+"""An algorithm with its hyper-parameters, looked up, checked and accelerated once."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from phaserec._xp import Array
+from phaserec.algorithms import combinators
+from phaserec.algorithms.hyper import MOMENTUM
+from phaserec.algorithms.registry import Algorithm, resolve
+
+
+@dataclass(frozen=True)
+class Configured:
+    """An algorithm that is ready to run.
+
+    Attributes
+    ----------
+    base : Algorithm
+        The algorithm as it is registered.
+    entry : Algorithm
+        What runs: ``base``, or ``base`` with momentum around it.
+    values : dict
+        Every hyper-parameter of ``entry``, defaults included.
+    given : dict
+        Those that were given.
+    """
+
+    base: Algorithm
+    entry: Algorithm
+    values: dict[str, Any]
+    given: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Name and given hyper-parameters."""
+        return " ".join([self.base.name, *(f"{k}={v}" for k, v in self.given.items())])
+
+    def step(self, state: Any, p: Any) -> Any:
+        """State after one more iteration."""
+        return self.entry.step(state, p, **self.values)
+
+    def objective(self, S: Array, p: Any) -> Array | None:
+        """What the iteration minimises, per batch item; None where it has no objective."""
+        if self.base.objective is None:
+            return None
+        own = {h.name: self.values[h.name] for h in self.base.hyper}
+        return self.base.objective(S, p, **own)
+
+
+def configure(algorithm: Any, given: dict[str, Any]) -> Configured:
+    """Look an algorithm up, check its hyper-parameters, and accelerate it if asked to.
+
+    Parameters
+    ----------
+    algorithm : str, callable or Algorithm
+        The algorithm.
+    given : dict
+        Hyper-parameters; ``momentum``, where the algorithm has none of its own, goes around it.
+
+    Returns
+    -------
+    Configured
+        The algorithm with all its hyper-parameters.
+
+    Raises
+    ------
+    ValueError
+        For an unknown algorithm or hyper-parameter, or a value out of range.
+    """
+    base = resolve(algorithm)
+    # A numpy scalar would impose its precision on the arrays; a Python number does not.
+    given = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
+    own = dict(given)
+    alpha = 0.0
+    if MOMENTUM.name in own and MOMENTUM in base.known:
+        alpha = own.pop(MOMENTUM.name)
+        MOMENTUM.check(alpha)
+    base.check(own)
+    values = {h.name: h.default for h in base.hyper} | own
+    if isinstance(alpha, int | float) and alpha == 0:
+        return Configured(base, base, values, given)
+
+    def accelerated(state: Any, p: Any, momentum: Any, **hyper: Any) -> Any:
+        return combinators.momentum(base, momentum)(state, p, **hyper)
+
+    entry = replace(base, step=accelerated, memory=2, descends=False, hyper=base.known)
+    return Configured(base, entry, values | {MOMENTUM.name: alpha}, given)

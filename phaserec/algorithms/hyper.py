@@ -1,0 +1,131 @@
+"""Hyper-parameters: their ranges, how they are read off a step, parsed and checked."""
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed values of a numeric hyper-parameter: ``low <= value <= high``, never NaN."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+NonNegative = Annotated[float, Range(0)]
+Real = Annotated[float, Range()]
+Count = Annotated[int, Range(1)]
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """A hyper-parameter of an algorithm.
+
+    Attributes
+    ----------
+    name : str
+        Python name.
+    default : object
+        Default value.
+    kind : type
+        ``float``, ``int`` or ``str``.
+    allowed : tuple
+        Words that are allowed; empty where only numbers are.
+    range : Range or None
+        Allowed numbers; None where only words are allowed.
+    """
+
+    name: str
+    default: Any
+    kind: type
+    allowed: tuple[str, ...]
+    range: Range | None
+
+    def parse(self, text: str) -> Any:
+        """Value of a word from a command line."""
+        if text in self.allowed or self.range is None:
+            return text
+        try:
+            return self.kind(text)
+        except ValueError:
+            return text  # check() names the argument and what is allowed
+
+    def check(self, value: Any) -> None:
+        """Raise ValueError unless the value is allowed; arrays pass (they may be trained)."""
+        if hasattr(value, "shape") and not isinstance(value, numbers.Real):
+            return
+        wanted = [repr(word) for word in self.allowed]
+        if self.range is not None:
+            low, high = self.range.low, self.range.high
+            if _is_number(value, self.kind) and low <= value <= high:
+                return
+            noun = "an integer" if self.kind is int else "a number"
+            bounds = [f"≥ {low:g}"] * (low > -math.inf) + [f"≤ {high:g}"] * (high < math.inf)
+            wanted.append(" ".join([noun, *bounds]))
+        if isinstance(value, str) and value in self.allowed:
+            return
+        raise ValueError(f"{self.name}={value!r} must be {' or '.join(wanted)}")
+
+
+MOMENTUM = Hyper("momentum", 0.0, float, (), Range(0))
+"""Goes with every algorithm that has no momentum of its own, see :mod:`.configured`."""
+
+
+def hyper_parameters(step: Callable[..., Any]) -> tuple[Hyper, ...]:
+    """Hyper-parameters of a step: what its signature has after state and problem.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(S, p, **hyper)``.
+
+    Returns
+    -------
+    tuple of Hyper
+        In the order of the signature.
+
+    Raises
+    ------
+    ValueError
+        If one has no default, or an annotation that is no range and no words.
+    """
+    hints = get_type_hints(step, include_extras=True) if inspect.isfunction(step) else {}
+    found = []
+    for parameter in list(inspect.signature(step).parameters.values())[2:]:
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if parameter.default is parameter.empty:
+            raise ValueError(f"hyper-parameter {parameter.name!r} of {step!r} needs a default")
+        kind, allowed, span = _kind(hints.get(parameter.name), parameter.default)
+        found.append(Hyper(parameter.name, parameter.default, kind, allowed, span))
+    return tuple(found)
+
+
+def _kind(hint: Any, default: Any) -> tuple[type, tuple[str, ...], Range | None]:
+    """Type, allowed words and range behind an annotation (or, without one, the default)."""
+    if get_origin(hint) is Annotated:
+        kind, span = get_args(hint)
+        return kind, (), span
+    if get_origin(hint) is Literal:
+        return str, get_args(hint), None
+    plain = isinstance(default, int | float) and not isinstance(default, bool)
+    if hint in (int, float) or (hint is None and plain):
+        return (int if hint is int else float), (), Range()
+    parts = [_kind(part, default) for part in get_args(hint)]
+    if not parts:
+        raise ValueError(
+            f"annotate the hyper-parameter with default {default!r} as a number or Literal[...]"
+        )
+    words = tuple(word for _, allowed, _ in parts for word in allowed)
+    spans = [(kind, span) for kind, _, span in parts if span is not None]
+    return (spans[0][0], words, spans[0][1]) if spans else (str, words, None)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return not math.isinf(value) and (kind is float or isinstance(value, numbers.Integral))

@@ -1,0 +1,144 @@
+"""Options of the command line that several commands have, each declared once.
+
+A group of options is a dataclass whose fields are the names of its options: the decorator of the
+group declares them, and ``Group.of(options)`` takes them out of what a command was given. Only
+click is imported, so that help is quick; :mod:`.registries` has the options that registries make.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several arguments and options as one decorator, in this order in the help."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+class Group:
+    """What a group of options was given."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The group's part of the options of a command."""
+        return cls(**{name: options[name] for name in cls.names()})
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of its options."""
+        return [field.name for field in fields(cls)]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Signals(Group):
+    """Files that a command reads, and what they do not say themselves."""
+
+    mixture: str | None
+    estimates: Sequence[str]
+    magnitudes: str | None
+    references: Sequence[str]
+    rate: int | None
+    length: int | None
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are magnitudes and no mixture."""
+        return self.mixture is None and self.magnitudes is not None
+
+    @property
+    def shipped(self) -> bool:
+        """Whether nothing is named, and the example that ships is meant."""
+        return self.mixture is None and self.magnitudes is None
+
+
+signal_options = together(
+    click.argument("mixture", required=False),
+    click.option(
+        "--estimates",
+        multiple=True,
+        metavar="FILE...",
+        help="Audio of the estimated sources; magnitudes are kept and phases recovered.",
+    ),
+    click.option(
+        "--magnitudes",
+        metavar="FILE",
+        help="npz or npy with magnitudes (J, F, T); without MIXTURE they are inverted one by one.",
+    ),
+    click.option(
+        "--references",
+        multiple=True,
+        metavar="FILE...",
+        help="Audio of the true sources, to report SDR.",
+    ),
+    click.option("--rate", type=int, help="Sample rate in Hz, for magnitudes without MIXTURE."),
+    click.option("--length", type=int, help="Samples to return, for magnitudes without MIXTURE."),
+)
+
+
+@dataclass(frozen=True)
+class Transform(Group):
+    """The transform; None is what the files, a preset or the defaults say."""
+
+    n_fft: int | None
+    hop_length: int | None
+    win_length: int | None
+    window: str | None
+
+
+transform_options = together(
+    click.option("--n-fft", type=int, help="Transform length in samples [1024]."),
+    click.option("--hop-length", type=int, help="Hop in samples [n_fft // 4]."),
+    click.option("--win-length", type=int, help="Window length in samples [n_fft]."),
+    click.option("--window", help="Window, as scipy names it [hann]."),
+)
+
+
+@dataclass(frozen=True)
+class Beginning(Group):
+    """Where iterations start from, and on which device they run."""
+
+    init: str | None
+    seed: int | None
+    device: str
+
+
+beginning_options = together(
+    click.option("--seed", type=int, help="Seed of random phases."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, or a torch device."),
+)
+
+report_option = click.option(
+    "--report", metavar="FILE", help="Write an HTML page to listen to and look at."
+)
+seconds_option = click.option(
+    "--report-seconds",
+    "seconds",
+    default=30.0,
+    show_default=True,
+    help="Seconds of sound, from the beginning, in the report.",
+)
+subtype_option = click.option(
+    "--subtype", default="FLOAT", show_default=True, help="Sample format, e.g. PCM_16."
+)
+table_options = together(
+    click.option("--csv", "csv_file", metavar="FILE", help="Also write the scores as CSV."),
+    click.option(
+        "--json", "json_file", metavar="FILE", help="Also write scores and summary as JSON."
+    ),
+)
+
+
+def without(options: Mapping[str, Any], *groups: type[Group]) -> dict[str, Any]:
+    """Options that belong to none of the groups, such as hyper-parameters."""
+    taken = {name for group in groups for name in group.names()}
+    return {name: value for name, value in options.items() if name not in taken}

@@ -1,0 +1,235 @@
+"""One prepared run: algorithm, start and machine are found once, and all ways to run it read that.
+
+The loop over iterations is a generator: progress, measures and stopping belong to the caller.
+"""
+
+from collections.abc import Generator, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from phaserec._xp import Array, as_int
+from phaserec.algorithms import Configured, combinators, configure
+from phaserec.problem import Problem
+from phaserec.solving.dispatch import ARRAYS, KERNEL, Choice, choose
+from phaserec.solving.finite import check_result
+from phaserec.starts import find, usual
+from phaserec.starts.phases import as_rng
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """An algorithm on a problem, with everything decided but the result.
+
+    Attributes
+    ----------
+    algorithm : Configured
+        The algorithm with its hyper-parameters.
+    problem : Problem
+        What it solves.
+    n_iter : int
+        Number of iterations.
+    init : str or complex array
+        Name of the start, or the initial spectrogram.
+    rng : numpy Generator, RandomState or None
+        Source of random phases; what runs takes from it.
+    choice : Choice
+        The machine, and why not another.
+    """
+
+    algorithm: Configured
+    problem: Problem
+    n_iter: int
+    init: Any
+    rng: Any
+    choice: Choice
+
+    @property
+    def machine(self) -> str:
+        """Name of the machine, ``"kernel"`` or ``"arrays"``."""
+        return self.choice.machine
+
+    def start(self) -> Array:
+        """Initial spectrogram ``(..., J, F, T)``."""
+        return self.problem.start(self.init, self.rng)
+
+    def spectrograms(self) -> Iterator[Array]:
+        """Spectrogram ``(..., J, F, T)`` after each iteration, always on the arrays.
+
+        Yields
+        ------
+        array
+            One for each iteration.
+        """
+        return self.from_start(self.start())
+
+    def from_start(self, S: Array) -> Iterator[Array]:
+        """The same from an initial spectrogram that has been made.
+
+        Parameters
+        ----------
+        S : array, shape (..., J, F, T)
+            Initial spectrogram.
+
+        Yields
+        ------
+        array
+            One for each iteration.
+        """
+        state = self.algorithm.entry.start(S)
+        for _ in range(self.n_iter):
+            with np.errstate(all="ignore"):  # the check says it better
+                state = self.algorithm.step(state, self.problem)
+            yield self._checked(combinators.estimate(state))
+
+    def waveforms(self) -> Iterator[Array]:
+        """Waveforms ``(..., J, time)`` after each iteration.
+
+        Yields
+        ------
+        array
+            One for each iteration; the last one is :meth:`result`.
+        """
+        if self.machine == KERNEL:
+            yield from map(self._checked, self.choice.fused.trajectory(self.n_iter))
+        else:
+            yield from map(self.sound, self.spectrograms())
+
+    def progress(self) -> Generator[float, None, Array]:
+        """Run step by step.
+
+        Yields
+        ------
+        float
+            Fraction done so far.
+
+        Returns
+        -------
+        array, shape (..., J, time)
+            Waveforms after the last iteration.
+        """
+        if self.machine == KERNEL:
+            yield from self.choice.fused.run(self.n_iter)
+            return self._checked(self.choice.fused.result())
+        S = self.start()
+        for done, current in enumerate(self.from_start(S), start=1):
+            S = current
+            yield done / self.n_iter
+        return self.sound(S)
+
+    def result(self) -> Array:
+        """Waveforms ``(..., J, time)`` after the last iteration."""
+        steps = self.progress()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return stop.value
+
+    def on_arrays(self) -> "PreparedRun":
+        """The same run, from the same phases, on the arrays."""
+        return replace(self, rng=deepcopy(self.rng), choice=Choice(ARRAYS))
+
+    def sound(self, S: Array) -> Array:
+        """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``; finite ones."""
+        with np.errstate(all="ignore"):  # the check says it better
+            waveforms = self.problem.waveforms(S)
+        return self._checked(waveforms)
+
+    def _checked(self, values: Array) -> Array:
+        check_result(values, self.algorithm, self.problem)
+        return values
+
+
+def prepare(
+    algorithm: Any,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Any = None,
+    rng: Any = None,
+    **hyper: Any,
+) -> PreparedRun:
+    """Look up, check and decide everything that a run needs.
+
+    Parameters
+    ----------
+    algorithm : str, callable or Configured
+        The algorithm; a configured one has its hyper-parameters already.
+    problem, n_iter, init, rng, **hyper
+        As for :func:`iterate`.
+
+    Returns
+    -------
+    PreparedRun
+        The run.
+
+    Raises
+    ------
+    ValueError
+        As :func:`iterate`.
+    """
+    ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
+    n_iter = as_int("n_iter", n_iter, 0)
+    init = usual(problem) if init is None else init
+    rng = as_rng(rng)
+    init = find(problem, init).name if isinstance(init, str) else problem.start(init)
+    return PreparedRun(ready, problem, n_iter, init, rng, choose(ready, problem, n_iter, init, rng))
+
+
+def iterate(
+    algorithm: Any,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Any = None,
+    rng: Any = None,
+    **hyper: Any,
+) -> Iterator[Array]:
+    """Yield the spectrogram after each iteration of an algorithm.
+
+    Parameters
+    ----------
+    algorithm : str or callable
+        Name or step function.
+    problem : Problem
+        What to solve.
+    n_iter : int
+        Number of iterations.
+    init : str or complex array, optional
+        Name of a start or initial spectrogram, see :meth:`phaserec.Problem.start`.
+    rng : int, numpy Generator or RandomState, optional
+        Source of random phases.
+    **hyper
+        Hyper-parameters of the algorithm; ``momentum`` accelerates any algorithm.
+
+    Yields
+    ------
+    array, shape (..., J, F, T)
+        Complex spectrogram after one more iteration.
+
+    Raises
+    ------
+    ValueError
+        For an unknown algorithm or hyper-parameter, or a value out of range, before the first
+        iteration; and after one that overflows or diverges.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from phaserec import STFT, Problem, iterate, measures
+    >>> stft = STFT(256)
+    >>> x = np.random.default_rng(0).standard_normal(2000)
+    >>> p = Problem(abs(stft(x)), stft=stft)
+    >>> errors = [measures.spectral_convergence(S, p) for S in iterate("griffin-lim", p, 5, rng=0)]
+    >>> bool(np.all(np.diff(errors) < 0))
+    True
+    """
+    # Spectrograms after every iteration exist on the arrays only, so no other machine is asked.
+    ready = configure(algorithm, hyper)
+    n_iter = as_int("n_iter", n_iter, 0)
+    run = PreparedRun(ready, problem, n_iter, init, rng, Choice(ARRAYS))
+    S = run.start()
+    return run.from_start(S)

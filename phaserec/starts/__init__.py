@@ -1,0 +1,25 @@
+"""Starts: initial phases by name, one function each.
+
+A start is one function ``start(p, rng) -> S`` of a problem and a random generator. Registering it
+with :func:`start` makes it a choice of ``init=`` and of ``--init``.
+"""
+
+from phaserec.starts.registry import STARTS, Start, begin, find, names, registered, start, usual
+
+# isort: split
+# Importing a family registers it, in the order of the choices.
+from phaserec.starts.plain import mixture, random, zero
+
+__all__ = [
+    "STARTS",
+    "Start",
+    "begin",
+    "find",
+    "mixture",
+    "names",
+    "random",
+    "registered",
+    "start",
+    "usual",
+    "zero",
+]

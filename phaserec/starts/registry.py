@@ -1,0 +1,194 @@
+"""The registry of starts: how one is declared, found and made."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from phaserec import _plugins
+from phaserec._words import suggestion
+from phaserec._xp import (
+    Array,
+    as_array,
+    check_finite,
+    complex_dtype,
+    is_complex,
+    namespace,
+    same_backend,
+)
+from phaserec.starts.phases import as_rng
+
+Make = Callable[..., Any]
+MakeT = TypeVar("MakeT", bound=Make)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A registered start.
+
+    Attributes
+    ----------
+    name : str
+        Name as a choice of ``init``; Python writes ``_`` for ``-``.
+    make : callable
+        ``make(p, rng) -> S``, a complex spectrogram ``(..., J, F, T)``.
+    cite : str
+        Source of the start.
+    needs_mixture : bool
+        Whether it reads the mixture.
+    """
+
+    name: str
+    make: Make
+    cite: str
+    needs_mixture: bool
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (inspect.getdoc(self.make) or "").partition("\n")[0]
+
+
+STARTS: dict[str, Start] = {}
+
+
+@overload
+def start(make: MakeT, /) -> MakeT: ...
+
+
+@overload
+def start(*, cite: str = "", needs_mixture: bool = False) -> Callable[[MakeT], MakeT]: ...
+
+
+def start(make: Make | None = None, *, cite: str = "", needs_mixture: bool = False) -> Any:
+    """Register a start under its name with dashes.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(p, rng) -> S`` of a problem and a numpy generator: a complex spectrogram
+        ``(..., J, F, T)``.
+    cite : str, optional
+        Source of the start.
+    needs_mixture : bool, default False
+        Whether it reads the mixture; without one it is then refused.
+
+    Returns
+    -------
+    callable
+        The function itself.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken by another function.
+
+    Examples
+    --------
+    >>> from phaserec.starts import STARTS, start
+    >>> @start(cite="nobody")
+    ... def upside_down(p, rng):
+    ...     return -1j * p.magnitudes
+    >>> STARTS["upside-down"].cite
+    'nobody'
+    """
+
+    def register(make: Make) -> Make:
+        name = make.__name__.replace("_", "-")
+        taken = STARTS.get(name)
+        # The same module run twice (a notebook cell) may register again; another one may not.
+        if taken is not None and taken.make.__module__ != make.__module__:
+            raise ValueError(f"start {name!r} exists already, in {taken.make.__module__}")
+        STARTS[name] = Start(name, make, cite, needs_mixture)
+        return make
+
+    return register if make is None else register(make)
+
+
+def registered() -> dict[str, Start]:
+    """Every start by name, with those that installed packages add."""
+    _plugins.load("phaserec.starts")
+    return STARTS
+
+
+def names() -> list[str]:
+    """Names of the registered starts."""
+    return list(registered())
+
+
+def usual(p: Any) -> str:
+    """Name of the start that a problem has where none is chosen."""
+    return "random" if p.mixture is None else "mixture"
+
+
+def begin(p: Any, init: Any = None, rng: Any = None) -> Array:
+    """Initial spectrogram of a problem.
+
+    Parameters
+    ----------
+    p : Problem
+        The problem.
+    init : str or complex array, optional
+        Name of a start, default :func:`usual`; or a spectrogram ``(..., J, F, T)`` that is taken
+        as it is.
+    rng : int, numpy Generator or RandomState, optional
+        Source of random phases.
+
+    Returns
+    -------
+    array, shape (..., J, F, T)
+        Complex spectrogram.
+
+    Raises
+    ------
+    ValueError
+        If ``init`` or ``rng`` is not one of these.
+    """
+    if init is None:
+        init = usual(p)
+    if isinstance(init, str):
+        return find(p, init).make(p, as_rng(rng))
+    V = p.magnitudes
+    S = as_array("init", init)
+    xp = same_backend(magnitudes=V, init=S)
+    if tuple(S.shape) != tuple(V.shape) or not is_complex(S):
+        raise ValueError(
+            f"init is {S.dtype} of shape {tuple(S.shape)}, expected a complex array of the "
+            f"magnitudes' shape {tuple(V.shape)}"
+        )
+    check_finite(init=S)
+    return xp.astype(S, complex_dtype(namespace(V), V), copy=False)
+
+
+def find(p: Any, init: str) -> Start:
+    """Start of a name, for a problem that has what it needs.
+
+    Parameters
+    ----------
+    p : Problem
+        The problem.
+    init : str
+        Name, with dashes or underscores.
+
+    Returns
+    -------
+    Start
+        The entry.
+
+    Raises
+    ------
+    ValueError
+        If there is no such start, or it needs a mixture and there is none.
+    """
+    name = init.replace("_", "-").lower()
+    known = STARTS if name in STARTS else registered()
+    if name not in known:
+        choices = ", ".join(repr(each) for each in known)
+        raise ValueError(
+            f"init={init!r} is not one of {choices} or a complex array{suggestion(name, known)}"
+        )
+    if known[name].needs_mixture and p.mixture is None:
+        raise ValueError(
+            f"init={init!r} needs a mixture; give one, or use another start, such as 'random'"
+        )
+    return known[name]
