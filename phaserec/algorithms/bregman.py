@@ -30,7 +30,7 @@ def _beta_divergence(x: Array, y: Array, beta: Any) -> Array:
 
 
 def _divergence(S: Array, p: Any, beta: Any, d: Any, mu: Any, side: Side) -> Array:
-    """Beta divergence between |S|^d and V^d over the two-sided spectrum."""
+    """Beta divergence between ``|S|^d`` and ``V^d`` over the two-sided spectrum."""
     A, R = _powers(S, p, d)
     bins = _beta_divergence(R, A, beta) if side == "right" else _beta_divergence(A, R, beta)
     return measures.two_sided_sum(bins, p)

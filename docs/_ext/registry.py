@@ -1,0 +1,78 @@
+"""The directive ``algorithms``: a table of the registry, so that the page cannot go out of date."""
+
+import inspect
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.rst import escape
+
+from phaserec.algorithms import ALGORITHMS, Algorithm, Hyper
+from phaserec.solving.dispatch import structural_reason
+
+_HEADER = [["Algorithm"], ["Hyper-parameters"], ["Objective"], ["Runs on"]]
+
+
+class AlgorithmsDirective(SphinxDirective):
+    """A row for every registered algorithm."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # the registry may have changed where the page has not
+        rows = [_HEADER, *(_row(entry) for entry in ALGORITHMS.values())]
+        return self.parse_text_to_nodes(_list_table(rows))
+
+
+def _list_table(rows: Iterable[list[list[str]]]) -> str:
+    """Markup of a table whose cells are lists of paragraphs."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 32 26 22 20", ""]
+    for row in rows:
+        for column, paragraphs in enumerate(row):
+            mark = "     - " if column else "   * - "
+            lines.append(mark + "\n\n       ".join(paragraphs))
+    return "\n".join(lines)
+
+
+def _row(entry: Algorithm) -> list[list[str]]:
+    step = f"{entry.step.__module__}.{entry.name.replace('-', '_')}"
+    # First lines of docstrings are markup already; all else is plain text.
+    return [
+        [
+            f":func:`{entry.name} <{step}>`",
+            entry.summary or "(no description)",
+            escape(entry.cite) or "(no source given)",
+        ],
+        [_hyper(hyper) for hyper in entry.hyper] or ["none"],
+        _objective(entry),
+        [_machine(entry)],
+    ]
+
+
+def _hyper(hyper: Hyper) -> str:
+    allowed = [f"``{word}``" for word in hyper.allowed]
+    if hyper.range is not None:
+        low, high = hyper.range.low, hyper.range.high
+        bounds = [f"≥ {low:g}"] * (low > -math.inf) + [f"≤ {high:g}"] * (high < math.inf)
+        noun = "integer" if hyper.kind is int else "number"
+        allowed.append(f"{noun} {' and '.join(bounds)}" if bounds else f"any {noun}")
+    return f"``{hyper.name}={hyper.default}``: {', '.join(allowed)}"
+
+
+def _objective(entry: Algorithm) -> list[str]:
+    if entry.objective is None:
+        return ["none"]
+    summary = (inspect.getdoc(entry.objective) or "").partition("\n")[0]
+    return [*filter(None, [summary]), "Never increases." if entry.descends else "May increase."]
+
+
+def _machine(entry: Algorithm) -> str:
+    reason = structural_reason(entry)
+    return "fused kernel" if reason is None else f"arrays: {escape(reason)}"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Add the directive."""
+    app.add_directive("algorithms", AlgorithmsDirective)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,129 @@
+"""The table of algorithms in the documentation says what the registry says."""
+
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Literal
+from xml.etree import ElementTree
+
+import pytest
+
+import phaserec
+from phaserec.algorithms import NonNegative, Range
+from phaserec.solving.dispatch import structural_reason
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Build a page with the table only; returns the paragraphs of its cells by name."""
+    pytest.importorskip("sphinx", reason="sphinx is not installed")
+    pytest.importorskip("numpydoc", reason="numpydoc is not installed")
+    if not DOCS.is_dir():
+        pytest.skip("the documentation is not installed with the package")
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace
+
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the settings add to it
+    source, built = tmp_path / "source", tmp_path / "built"
+    source.mkdir()
+    (source / "index.rst").write_text("Page\n====\n\n.. algorithms::\n")
+
+    def build():
+        warnings = StringIO()
+        with docutils_namespace():  # the next test registers the same again
+            app = Sphinx(source, DOCS, built, built, "xml", status=None, warning=warnings)
+            app.build()
+        assert warnings.getvalue() == ""
+        rows = ElementTree.parse(built / "index.xml").findall(".//tbody/row")
+        cells = [[paragraphs(entry) for entry in row] for row in rows]
+        return {row[0][0]: row for row in cells}
+
+    return build
+
+
+def paragraphs(entry):
+    return ["".join(paragraph.itertext()) for paragraph in entry]
+
+
+def test_every_algorithm_has_a_row(table, registry):
+    rows = table()
+    assert list(rows) == list(registry)
+    for name, entry in registry.items():
+        (_, _, cite), hyper, objective, machine = rows[name]
+        assert cite == entry.cite
+        assert len(hyper) == max(1, len(entry.hyper))
+        for text, h in zip(hyper, entry.hyper, strict=False):
+            assert text.startswith(f"{h.name}={h.default}: ")
+        assert objective[-1] == ("Never increases." if entry.descends else "May increase.")
+        reason = structural_reason(entry)
+        assert machine == ["fused kernel" if reason is None else f"arrays: {reason}"]
+
+
+def test_what_is_registered_appears(table, registry):
+    def objective(S, p, **_):
+        """Size of ``S``.
+
+        In every bin.
+        """
+
+    # Plain text that would be markup: it has to come out as it is.
+    @phaserec.algorithm(cite="A*uthor_ & |B|, `2026`", objective=objective)
+    def kernel_step(
+        S,
+        p,
+        rho: NonNegative = 0.5,
+        share: Annotated[float, Range(0, 1)] = 0.25,
+        free: float = 2.0,
+        side: Literal["left", "right"] = "left",
+        turns: Annotated[int, Range(1)] | Literal["auto"] = "auto",
+    ):
+        """A step of ``S``.
+
+        And more.
+        """
+        return p.mix((1 - rho) * S + rho * p.mag(p.cons(S)))
+
+    @phaserec.algorithm
+    def array_step(S, p):
+        return p.no_such_projector_(S)
+
+    rows = table()
+    assert rows["kernel-step"] == [
+        ["kernel-step", "A step of S.", "A*uthor_ & |B|, `2026`"],
+        [
+            "rho=0.5: number ≥ 0",
+            "share=0.25: number ≥ 0 and ≤ 1",
+            "free=2.0: any number",
+            "side=left: left, right",
+            "turns=auto: auto, integer ≥ 1",
+        ],
+        ["Size of S.", "May increase."],
+        ["fused kernel"],
+    ]
+    assert rows["array-step"] == [
+        ["array-step", "(no description)", "(no source given)"],
+        ["none"],
+        ["none"],
+        [f"arrays: {structural_reason(registry['array-step'])}"],
+    ]
+
+
+def test_the_machine_is_the_one_that_runs(registry, make_problem, numpy64):
+    from phaserec.solving.solve import fused
+
+    problem = make_problem(numpy64)
+    for entry in registry.values():
+        on_arrays = fused(entry, problem, "random", 0, {}) is None
+        assert on_arrays == (structural_reason(entry) is not None), entry.name
+
+
+def test_the_machine_is_found_without_numba():
+    code = (
+        "import sys; from phaserec.algorithms import resolve; "
+        "from phaserec.solving.dispatch import structural_reason; "
+        "structural_reason(resolve('misi')); sys.exit('numba' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
