@@ -11,7 +11,7 @@ import pytest
 
 import phaserec
 from phaserec.algorithms import NonNegative, Range
-from phaserec.solving.dispatch import structural_reason
+from phaserec.solving import prepare, structural_reason
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -112,18 +112,16 @@ def test_what_is_registered_appears(table, registry):
 
 
 def test_the_machine_is_the_one_that_runs(registry, make_problem, numpy64):
-    from phaserec.solving.solve import fused
-
     problem = make_problem(numpy64)
     for entry in registry.values():
-        on_arrays = fused(entry, problem, "random", 0, {}) is None
-        assert on_arrays == (structural_reason(entry) is not None), entry.name
+        run = prepare(entry, problem, 1, init="random", rng=0)
+        assert run.choice.reasons.get("kernel") == structural_reason(entry), entry.name
 
 
 def test_the_machine_is_found_without_numba():
     code = (
         "import sys; from phaserec.algorithms import resolve; "
-        "from phaserec.solving.dispatch import structural_reason; "
+        "from phaserec.solving import structural_reason; "
         "structural_reason(resolve('misi')); sys.exit('numba' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.rst import escape
 
 from phaserec.algorithms import ALGORITHMS, Algorithm, Hyper
-from phaserec.solving.dispatch import structural_reason
+from phaserec.solving import structural_reason
 
 _HEADER = [["Algorithm"], ["Hyper-parameters"], ["Objective"], ["Runs on"]]
 

@@ -17,6 +17,7 @@ Term = Literal["off", "soft", "hard"]
 
 
 def _h_plus_i(S: Array, p: Any, sigma: Any) -> Array:
+    """h + σ i."""
     return mixing_error(S, p) + sigma * inconsistency(S, p)
 
 
@@ -35,6 +36,7 @@ def mix_incons_hard_mag(S: Array, p: Any, sigma: NonNegative = 0.1) -> Array:
 
 
 def _m_plus_i(S: Array, p: Any, sigma: Any) -> Array:
+    """m + σ i."""
     return magnitude_error(S, p) + sigma * inconsistency(S, p)
 
 
@@ -45,6 +47,7 @@ def mag_incons_hard_mix(S: Array, p: Any, sigma: NonNegative = 1.0) -> Array:
 
 
 def _i(S: Array, p: Any) -> Array:
+    """The inconsistency i."""
     return inconsistency(S, p)
 
 
