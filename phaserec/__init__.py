@@ -15,13 +15,19 @@ _HOME = {
     "algorithm": "phaserec.algorithms",
     "algorithms": "phaserec.algorithms",
     "audio": "phaserec.audio",
+    "evaluation": "phaserec.evaluation",
     "griffinlim": "phaserec.api",
     "invert": "phaserec.api",
     "iterate": "phaserec.solving",
     "measures": "phaserec.measures",
     "misi": "phaserec.api",
     "momentum": "phaserec.algorithms",
+    "plot": "phaserec.plot",
     "projectors": "phaserec.projectors",
+    "report": "phaserec.report",
+    "start": "phaserec.starts",
+    "starts": "phaserec.starts",
+    "tuning": "phaserec.tuning",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]
@@ -29,8 +35,13 @@ __all__ = [*sorted(_HOME), "__version__"]
 if TYPE_CHECKING:
     from phaserec import algorithms as algorithms
     from phaserec import audio as audio
+    from phaserec import evaluation as evaluation
     from phaserec import measures as measures
+    from phaserec import plot as plot
     from phaserec import projectors as projectors
+    from phaserec import report as report
+    from phaserec import starts as starts
+    from phaserec import tuning as tuning
     from phaserec.algorithms import algorithm as algorithm
     from phaserec.algorithms import momentum as momentum
     from phaserec.api import griffinlim as griffinlim
@@ -38,6 +49,7 @@ if TYPE_CHECKING:
     from phaserec.api import misi as misi
     from phaserec.problem import Problem as Problem
     from phaserec.solving import iterate as iterate
+    from phaserec.starts import start as start
     from phaserec.stft import STFT as STFT
 
 

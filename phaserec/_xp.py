@@ -8,12 +8,13 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 from array_api_compat import is_torch_array as is_torch_array
 
-Array = Any
+from phaserec._typing import Array as Array
+from phaserec._typing import ArrayT as ArrayT
 
 _SUPPORTED = ("float32", "float64", "complex64", "complex128")
 
 
-def namespace(*arrays: Array) -> Any:
+def namespace(*arrays: Array | None) -> Any:
     """Array API namespace shared by the arrays (``None`` entries are passed over)."""
     given = [a for a in arrays if a is not None]
     if given and all(isinstance(a, np.ndarray) for a in given):
@@ -99,7 +100,7 @@ def as_int(name: str, value: Any, low: int) -> int:
     return int(value)
 
 
-def same_backend(**arrays: Array) -> Any:
+def same_backend(**arrays: Array | None) -> Any:
     """Namespace of the named arrays; a ValueError if they mix libraries or devices.
 
     Parameters
@@ -138,7 +139,7 @@ def real_dtype(xp: Any, x: Array) -> Any:
     return xp.float32 if dtype_name(x) in ("float32", "complex64") else xp.float64
 
 
-def like(values: Any, x: Array) -> Array:
+def like(values: Any, x: ArrayT) -> ArrayT:
     """Numpy values as a real array with the library, device and precision of ``x``."""
     xp = namespace(x)
     return xp.asarray(np.array(values), dtype=real_dtype(xp, x), device=x.device)

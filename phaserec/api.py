@@ -2,33 +2,49 @@
 
 import sys
 import warnings
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from phaserec._xp import Array, as_array, as_int, like, namespace
+from phaserec._typing import (
+    Array,
+    ArrayT,
+    DType,
+    Init,
+    Lengths,
+    Projectors,
+    Seed,
+    Value,
+    Window,
+)
+from phaserec._xp import as_array, as_int, like, namespace
 from phaserec.algorithms.hyper import NonNegative
-from phaserec.algorithms.registry import describe
+from phaserec.algorithms.registry import AlgorithmLike, describe
 from phaserec.problem import Problem
 from phaserec.solving.prepared import prepare
 from phaserec.starts.phases import as_rng
 from phaserec.stft import STFT
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 
 def invert(
-    magnitudes: Array,
+    magnitudes: ArrayT,
     mixture: Array | None = None,
     *,
     stft: STFT,
-    algorithm: Any = "aux",
+    algorithm: AlgorithmLike = "aux",
     n_iter: int = 20,
-    init: Any = None,
+    init: Init = None,
     length: int | None = None,
-    lengths: Any = None,
+    lengths: Lengths = None,
     weights: Array | None = None,
-    rng: Any = None,
-    **hyper: Any,
-) -> Array:
+    rng: Seed = None,
+    **hyper: Value,
+) -> ArrayT:
     """Recover waveforms from magnitude spectrograms and, where there is one, their mixture.
 
     Parameters
@@ -82,23 +98,24 @@ def invert(
     problem = Problem(
         magnitudes, mixture, stft=stft, length=length, lengths=lengths, weights=weights
     )
-    return prepare(algorithm, problem, n_iter, init=init, rng=rng, **hyper).result()
+    run = prepare(algorithm, problem, n_iter, init=init, rng=rng, **hyper)
+    return cast(ArrayT, run.result())
 
 
 def misi(
-    magnitudes: Array,
+    magnitudes: ArrayT,
     mixture: Array,
     *,
     n_iter: int = 20,
     n_fft: int | None = None,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: Any = "hann",
+    window: Window = "hann",
     center: bool = True,
     momentum: float = 0.0,
-    init: Any = None,
-    rng: Any = None,
-) -> Array:
+    init: Init = None,
+    rng: Seed = None,
+) -> ArrayT:
     """Multiple input spectrogram inversion (Gunawan & Sen, IEEE SPL 2010) in one call.
 
     Parameters
@@ -139,23 +156,42 @@ def misi(
     )
 
 
+def _drop_in(function: Function) -> Function:
+    """Raise errors as librosa's own type too where librosa is loaded: what caught its errors
+    catches ours."""
+
+    @wraps(function)
+    def raising(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            librosa = sys.modules.get("librosa")
+            if librosa is None:
+                raise
+            kind = type("ParameterError", (ValueError, librosa.ParameterError), {})
+            raise kind(str(error)) from None
+
+    return cast(Function, raising)
+
+
+@_drop_in
 def griffinlim(
-    S: Array,
+    S: ArrayT,
     *,
     n_iter: int = 32,
     hop_length: int | None = None,
     win_length: int | None = None,
     n_fft: int | None = None,
-    window: Any = "hann",
+    window: Window = "hann",
     center: bool = True,
-    dtype: Any = None,
+    dtype: DType | None = None,
     length: int | None = None,
     pad_mode: str = "constant",
     momentum: float = 0.99,
-    init: Any = "random",
-    random_state: Any = None,
-    rng: Any = None,
-) -> Array:
+    init: Init = "random",
+    random_state: Seed = None,
+    rng: Seed = None,
+) -> ArrayT:
     """Fast Griffin-Lim with the signature, the defaults and the iterates of librosa's function.
 
     Perraudin, Balazs & Søndergaard (WASPAA 2013); ``momentum=0`` is Griffin & Lim (1984).
@@ -166,12 +202,9 @@ def griffinlim(
         Magnitudes, numpy or torch.
     n_iter : int, default 32
         Number of iterations.
-    hop_length : int, optional
-        Hop in samples; default ``win_length // 4``.
-    win_length : int, optional
-        Window length in samples; default ``n_fft``.
-    n_fft : int, optional
-        Transform length; default ``2 (F − 1)``.
+    hop_length, win_length, n_fft : int, optional
+        Hop, window and transform length in samples; default ``win_length // 4``, ``n_fft`` and
+        ``2 (F − 1)``.
     window, center
         See :class:`phaserec.STFT`.
     dtype : dtype, optional
@@ -206,54 +239,24 @@ def griffinlim(
     >>> phaserec.griffinlim(S, length=22050).shape
     (22050,)
     """
-    try:
-        return _griffinlim(
-            S,
-            n_iter=n_iter,
-            hop_length=hop_length,
-            win_length=win_length,
-            n_fft=n_fft,
-            window=window,
-            center=center,
-            dtype=dtype,
-            length=length,
-            pad_mode=pad_mode,
-            momentum=momentum,
-            init=init,
-            random_state=random_state,
-            rng=rng,
-        )
-    except ValueError as error:
-        raise _drop_in_error(error) from None
+    _check_drop_in(pad_mode, momentum, init)
+    n_iter = as_int("n_iter", n_iter, 0)
+    V = as_array("S", S)
+    n_fft = _n_fft(V, n_fft)
+    if hop_length is None:
+        hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
+    stft = _forgiving(STFT(n_fft, hop_length, win_length, window, center, strict=False))
+    length = stft.n_samples(V.shape[-1]) if length is None else length
+    problem = Problem(V, stft=stft, length=length)
+    c = _librosa_start(problem, init, _librosa_rng(random_state, rng))
+    # The result has the target magnitudes once more: it is t of the next iteration.
+    y = prepare(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum).result()
+    if dtype is not None:
+        y = namespace(y).astype(y, _real_dtype(y, dtype))
+    return cast(ArrayT, y)
 
 
-def _drop_in_error(error: ValueError) -> ValueError:
-    """The error, as librosa's own type too where librosa is loaded: what caught its errors
-    catches ours."""
-    librosa = sys.modules.get("librosa")
-    if librosa is None:
-        return error
-    kind = type("ParameterError", (ValueError, librosa.ParameterError), {})
-    return kind(str(error))
-
-
-def _griffinlim(
-    S: Array,
-    *,
-    n_iter: int,
-    hop_length: int | None,
-    win_length: int | None,
-    n_fft: int | None,
-    window: Any,
-    center: bool,
-    dtype: Any,
-    length: int | None,
-    pad_mode: str,
-    momentum: float,
-    init: Any,
-    random_state: Any,
-    rng: Any,
-) -> Array:
+def _check_drop_in(pad_mode: str, momentum: float, init: Init) -> None:
     if pad_mode != "constant":
         raise ValueError(
             f"pad_mode={pad_mode!r} is not supported: consistency is a projection only with zero "
@@ -262,46 +265,44 @@ def _griffinlim(
     if momentum < 0:
         raise ValueError(f"momentum={momentum} must not be negative")
     if momentum > 1:
-        warnings.warn(f"momentum={momentum} above 1 can diverge", UserWarning, stacklevel=3)
+        warnings.warn(f"momentum={momentum} above 1 can diverge", UserWarning, stacklevel=4)
+    if isinstance(init, str) and init != "random":
+        raise ValueError(f"init={init!r} must be 'random', None or a complex array")
+
+
+def _forgiving(stft: STFT) -> STFT:
+    """The transform, with a warning where it does not see all samples."""
+    if stft.deficient.size:
+        warnings.warn(
+            f"{stft.deficient.size} of every {stft.hop_length} samples are seen by no frame, or "
+            "hardly by any, with this window and hop_length; they will be zero",
+            UserWarning,
+            stacklevel=4,
+        )
+    return stft
+
+
+def _librosa_rng(random_state: Seed, rng: Seed) -> Seed:
     if random_state is not None and rng is not None:
         raise ValueError("random_state and rng are two names of one argument; give only rng")
     if isinstance(random_state, int | np.integer):
-        rng = np.random.RandomState(int(random_state))  # as librosa 0.11
-    elif random_state is not None:
-        rng = random_state
-    if isinstance(init, str) and init != "random":
-        raise ValueError(f"init={init!r} must be 'random', None or a complex array")
-    n_iter = as_int("n_iter", n_iter, 0)
-    S = as_array("S", S)
-    xp = namespace(S)
-    n_fft = _n_fft(S, n_fft)
-    if hop_length is None:
-        hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
-    stft = STFT(n_fft, hop_length, win_length, window, center, strict=False)
-    if stft.deficient.size:
-        warnings.warn(
-            f"{stft.deficient.size} of every {hop_length} samples are seen by no frame, or hardly "
-            "by any, with this window and hop_length; they will be zero",
-            UserWarning,
-            stacklevel=3,
-        )
-    problem = Problem(
-        S, stft=stft, length=stft.n_samples(S.shape[-1]) if length is None else length
-    )
+        return np.random.RandomState(int(random_state))  # as librosa 0.11
+    return rng if random_state is None else random_state
+
+
+def _librosa_start(problem: Problem, init: Init, rng: Seed) -> Array:
     if init is None:
-        c = problem.start("zero")
-    elif isinstance(init, str):
-        # Drawn bin by bin, as librosa does, so that a seed gives its phases.
-        angles = like(2 * np.pi * as_rng(rng).random(tuple(S.shape)), S)
-        c = problem.magnitudes * (xp.cos(angles) + 1j * xp.sin(angles))
-    else:
-        c = problem.mag(problem.start(init))
-    # The result has the target magnitudes once more: it is t of the next iteration.
-    y = prepare(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum).result()
-    return y if dtype is None else xp.astype(y, _real_dtype(y, dtype))
+        return problem.start("zero")
+    if not isinstance(init, str):
+        return problem.mag(problem.start(init))
+    # Drawn bin by bin, as librosa does, so that a seed gives its phases.
+    V = problem.magnitudes
+    xp = namespace(V)
+    angles = like(2 * np.pi * as_rng(rng).random(tuple(V.shape)), V)
+    return V * (xp.cos(angles) + 1j * xp.sin(angles))
 
 
-def _librosa_iteration(state: tuple, p: Problem, momentum: NonNegative = 0.99) -> tuple:
+def _librosa_iteration(state: tuple, p: Projectors, momentum: NonNegative = 0.99) -> tuple:
     """Fast Griffin-Lim with t in front: the estimate is what c is extrapolated from."""
     t, c = state
     new = p.cons(p.mag(t if c is None else c))
@@ -309,7 +310,7 @@ def _librosa_iteration(state: tuple, p: Problem, momentum: NonNegative = 0.99) -
     return new, new + momentum * (new - previous)
 
 
-_LIBROSA = describe(_librosa_iteration, memory=1)
+_LIBROSA = replace(describe(_librosa_iteration, memory=1), name="griffinlim")
 
 
 def _n_fft(magnitudes: Array, n_fft: int | None) -> int:
@@ -319,6 +320,8 @@ def _n_fft(magnitudes: Array, n_fft: int | None) -> int:
     return 2 * (shape[-2] - 1) if n_fft is None else n_fft
 
 
-def _real_dtype(y: Array, dtype: Any) -> Any:
+def _real_dtype(y: Array, dtype: DType) -> Any:
     """A numpy dtype names a dtype of any library."""
-    return getattr(namespace(y), np.dtype(dtype).name) if isinstance(y, np.ndarray) else dtype
+    if not isinstance(y, np.ndarray):
+        return dtype
+    return getattr(np, np.dtype(cast(np.dtype, dtype)).name)

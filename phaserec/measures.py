@@ -5,14 +5,13 @@ over the full two-sided spectrum and sums over sources, frequencies and frames, 
 item. Waveform measures take ``(..., time)`` and give dB, one value per waveform.
 """
 
-from typing import Any
-
 import numpy as np
 
+from phaserec._typing import ArrayT, Measurable
 from phaserec._xp import Array, is_complex, like, namespace
 
 
-def two_sided_sum(bins: Array, p: Any) -> Array:
+def two_sided_sum(bins: ArrayT, p: Measurable) -> ArrayT:
     """Sum real bins ``(..., J, F, T)`` over the two-sided spectrum, sources and frames.
 
     Parameters
@@ -32,14 +31,14 @@ def two_sided_sum(bins: Array, p: Any) -> Array:
     return xp.sum(bins * like(p.stft.bin_weights, bins), axis=axes)
 
 
-def _squared_norm(S: Array, p: Any) -> Array:
+def _squared_norm(S: ArrayT, p: Measurable) -> ArrayT:
     if is_complex(S):
         xp = namespace(S)
         return two_sided_sum(xp.real(S) ** 2 + xp.imag(S) ** 2, p)
     return two_sided_sum(S**2, p)
 
 
-def mixing_error(S: Array, p: Any) -> Array:
+def mixing_error(S: Array, p: Measurable) -> Array:
     """Squared mixing error ``h = ‖X − Σ_j S_j‖²``.
 
     Parameters
@@ -58,7 +57,7 @@ def mixing_error(S: Array, p: Any) -> Array:
     return _squared_norm(xp.expand_dims(p.X - xp.sum(S, axis=-3), axis=-3), p)
 
 
-def inconsistency(S: Array, p: Any) -> Array:
+def inconsistency(S: Array, p: Measurable) -> Array:
     """Squared inconsistency ``i = Σ_j ‖S_j − STFT(iSTFT(S_j))‖²``.
 
     Parameters
@@ -76,7 +75,7 @@ def inconsistency(S: Array, p: Any) -> Array:
     return _squared_norm(S - p.cons(S), p)
 
 
-def magnitude_error(S: Array, p: Any) -> Array:
+def magnitude_error(S: Array, p: Measurable) -> Array:
     """Squared magnitude error ``m = Σ_j ‖|S_j| − V_j‖²``.
 
     Parameters
@@ -94,7 +93,7 @@ def magnitude_error(S: Array, p: Any) -> Array:
     return _squared_norm(namespace(S).abs(S) - p.magnitudes, p)
 
 
-def spectral_convergence(S: Array, p: Any) -> Array:
+def spectral_convergence(S: Array, p: Measurable) -> Array:
     """Spectral convergence ``20 log10(‖|G S| − V‖ / ‖V‖)`` in dB.
 
     Parameters
@@ -112,7 +111,7 @@ def spectral_convergence(S: Array, p: Any) -> Array:
     return _decibel(magnitude_error(p.cons(S), p), _squared_norm(p.magnitudes, p))
 
 
-def snr(reference: Array, estimate: Array) -> Array:
+def snr(reference: ArrayT, estimate: ArrayT) -> ArrayT:
     """Signal-to-noise ratio ``10 log10(‖s‖² / ‖s − ŝ‖²)``.
 
     Parameters
@@ -130,7 +129,7 @@ def snr(reference: Array, estimate: Array) -> Array:
     return _decibel(xp.sum(reference**2, axis=-1), error)
 
 
-def si_sdr(reference: Array, estimate: Array) -> Array:
+def si_sdr(reference: ArrayT, estimate: ArrayT) -> ArrayT:
     """Scale-invariant signal-to-distortion ratio (Le Roux et al., ICASSP 2019), means kept.
 
     Parameters
@@ -151,7 +150,7 @@ def si_sdr(reference: Array, estimate: Array) -> Array:
     return _decibel(xp.sum(target**2, axis=-1), xp.sum((estimate - target) ** 2, axis=-1))
 
 
-def si_sdr_improvement(reference: Array, estimate: Array, mixture: Array) -> Array:
+def si_sdr_improvement(reference: ArrayT, estimate: ArrayT, mixture: ArrayT) -> ArrayT:
     """SI-SDR of the estimate over that of the mixture.
 
     Parameters
@@ -169,7 +168,7 @@ def si_sdr_improvement(reference: Array, estimate: Array, mixture: Array) -> Arr
     return si_sdr(reference, estimate) - si_sdr(reference, mixture)
 
 
-def sdr(reference: Array, estimate: Array, *, filter_length: int = 512) -> Array:
+def sdr(reference: ArrayT, estimate: ArrayT, *, filter_length: int = 512) -> ArrayT:
     """Signal-to-distortion ratio of BSS Eval: a short filter of the reference is no error.
 
     The estimate is projected onto the delays 0 … ``filter_length − 1`` of the reference
@@ -217,11 +216,11 @@ def sdr(reference: Array, estimate: Array, *, filter_length: int = 512) -> Array
     return _decibel(xp.sum(target**2, axis=-1), xp.sum(distortion**2, axis=-1))
 
 
-def _decibel(signal: Array, noise: Array) -> Array:
+def _decibel(signal: ArrayT, noise: ArrayT) -> ArrayT:
     """``10 log10(signal / noise)``, −inf where the signal is zero and +inf for no noise only."""
     xp = namespace(signal)
     one = xp.ones_like(signal)
-    silent, clean = signal == 0, noise == 0
+    silent, clean = signal <= 0, noise <= 0
     ratio = 10 * xp.log10(xp.where(silent | clean, one, signal) / xp.where(clean, one, noise))
     inf = xp.full_like(signal, float("inf"))
     return xp.where(silent, -inf, xp.where(clean, inf, ratio))

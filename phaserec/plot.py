@@ -5,12 +5,18 @@ not know on to matplotlib, which is loaded when one is called (``pip install 'ph
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from phaserec._xp import Array, to_numpy
 from phaserec.stft import STFT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+else:  # signatures can be read without it
+    Axes = AxesImage = object
 
 KINDS = ("time", "frequency")
 
@@ -22,9 +28,9 @@ def spectrogram(
     sr: float | None = None,
     ref: float | None = None,
     dynamic_range: float = 80.0,
-    ax: Any = None,
-    **kwargs: Any,
-) -> Any:
+    ax: Axes | None = None,
+    **kwargs: object,
+) -> AxesImage:
     """Draw a magnitude spectrogram in dB.
 
     Parameters
@@ -67,9 +73,9 @@ def phase_derivative(
     kind: str = "time",
     sr: float | None = None,
     dynamic_range: float = 60.0,
-    ax: Any = None,
-    **kwargs: Any,
-) -> Any:
+    ax: Axes | None = None,
+    **kwargs: object,
+) -> AxesImage:
     """Draw a derivative of the phase, as the deviation from the centre of each bin or frame.
 
     ``kind="time"`` is the instantaneous frequency: the advance of the phase from frame to frame
@@ -118,9 +124,9 @@ def convergence(
     *,
     first: int = 0,
     label: str | None = None,
-    ax: Any = None,
-    **kwargs: Any,
-) -> Any:
+    ax: Axes | None = None,
+    **kwargs: object,
+) -> Axes:
     """Draw values over iterations, one curve for each name.
 
     Parameters
@@ -150,8 +156,9 @@ def convergence(
     for name, values in values_by_name.items():
         finite = np.asarray(values, float)
         finite = np.where(np.isfinite(finite), finite, np.nan)
-        ax.plot(first + np.arange(len(finite)), finite, **{"label": name, **kwargs})
-    ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.plot(first + np.arange(len(finite)), finite, **_options(kwargs, label=name))
+    locator: Any = ax.xaxis.get_major_locator()
+    locator.set_params(integer=True)
     ax.set_xlabel("iteration")
     ax.set_ylabel(label or "")
     ax.legend()
@@ -164,9 +171,9 @@ def sigma_sweep(
     *,
     levels: Mapping[str, float] | None = None,
     label: str = "SDR (dB)",
-    ax: Any = None,
-    **kwargs: Any,
-) -> Any:
+    ax: Axes | None = None,
+    **kwargs: object,
+) -> Axes:
     """Draw scores over the weight σ, as Fig. 1 of Magron & Virtanen (EUSIPCO 2023).
 
     The axis of σ is logarithmic. σ = 0 has a tick of its own, a decade left of the smallest
@@ -217,7 +224,7 @@ def sigma_sweep(
             )
         scores, positive = scores[order], ordered > 0
         (line,) = ax.plot(
-            at[positive], scores[positive], **{"marker": "o", "label": name, **kwargs}
+            at[positive], scores[positive], **_options(kwargs, marker="o", label=name)
         )
         if not positive.all():
             colour = line.get_color()
@@ -234,7 +241,7 @@ def sigma_sweep(
     return ax
 
 
-def _sigma_ticks(ax: Any, ordered: np.ndarray, zero: float) -> None:
+def _sigma_ticks(ax: Axes, ordered: np.ndarray, zero: float) -> None:
     positive = ordered[ordered > 0]
     low, high = np.floor(np.log10(positive[0]) + 1e-9), np.ceil(np.log10(positive[-1]) - 1e-9)
     decades = np.arange(low, high + 1)
@@ -332,10 +339,10 @@ def _image(
     values: np.ndarray,
     stft: STFT | None,
     sr: float | None,
-    ax: Any,
+    ax: Axes | None,
     offset: tuple[float, float],
-    kwargs: dict[str, Any],
-) -> Any:
+    kwargs: dict[str, object],
+) -> AxesImage:
     """Image with pixels centred on bins and frames, ``offset`` of them from the first."""
     ax = _axes(ax)
     scaled = stft is not None and sr is not None
@@ -352,14 +359,19 @@ def _image(
         (low - 0.5) * bin_width,
         (low + n_bins - 0.5) * bin_width,
     )
-    kwargs = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", **kwargs}
-    image = ax.imshow(values, extent=extent, **kwargs)
+    usual = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    image = ax.imshow(values, extent=extent, **_options(kwargs, **usual))
     ax.set_xlabel("time (s)" if scaled else "frame")
     ax.set_ylabel("frequency (Hz)" if scaled else "bin")
     return image
 
 
-def _axes(ax: Any) -> Any:
+def _options(kwargs: Mapping[str, object], **usual: str) -> dict[str, Any]:
+    """Arguments for matplotlib, which checks them."""
+    return {**usual, **kwargs}
+
+
+def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
         return ax
     try:

@@ -1,12 +1,14 @@
 """What is to be solved: magnitudes, mixture and transform, validated once."""
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from phaserec import projectors, starts
+from phaserec._typing import ArrayT, Init, Lengths, Seed
 from phaserec._xp import (
     Array,
     as_array,
@@ -65,112 +67,56 @@ class Problem:
     """
 
     magnitudes: Array
-    mixture: Array | None = None
-    _: KW_ONLY
+    mixture: Array | None
     stft: STFT
-    length: Any = None  # an int once resolved
-    lengths: Any = None
-    weights: Array | None = None
+    length: int
+    lengths: np.ndarray | None
+    weights: Array | None
 
-    def __post_init__(self) -> None:
-        V = as_array("magnitudes", self.magnitudes)
-        x = None if self.mixture is None else as_array("mixture", self.mixture)
-        weights = None if self.weights is None else as_array("weights", self.weights)
-        xp = same_backend(magnitudes=V, mixture=x, weights=weights)
-        if is_complex(V):
-            raise ValueError("magnitudes must be real and non-negative; pass abs(S), not S")
-        if V.ndim < (2 if x is None else 3):
-            raise ValueError(
-                f"magnitudes of shape {tuple(V.shape)} must be (..., F, T) without a mixture "
-                "and (..., J, F, T) with one"
-            )
-        self.stft.check_bins("magnitudes", V.shape[-2])
-        if V.shape[-1] < 1 or 0 in V.shape:
-            raise ValueError(f"magnitudes of shape {tuple(V.shape)} hold no values")
-        if x is not None and (x.ndim < 1 or 0 in x.shape):
-            raise ValueError(f"mixture of shape {tuple(x.shape)} holds no samples")
-        check_finite(magnitudes=V, mixture=x, weights=weights)
-        if bool(xp.any(V < 0)):
-            raise ValueError(
-                f"magnitudes must be non-negative, the smallest is {float(xp.min(V)):g}; "
-                "magnitudes in dB or log must be converted first"
-            )
+    def __init__(
+        self,
+        magnitudes: Array,
+        mixture: Array | None = None,
+        *,
+        stft: STFT,
+        length: int | None = None,
+        lengths: Lengths = None,
+        weights: Array | None = None,
+    ) -> None:
+        V = as_array("magnitudes", magnitudes)
+        x = None if mixture is None else as_array("mixture", mixture)
+        w = None if weights is None else as_array("weights", weights)
+        xp = same_backend(magnitudes=V, mixture=x, weights=w)
+        _check_arrays(xp, stft, V, x, w)
         if x is not None:
             dtype = xp.result_type(V.dtype, real_dtype(xp, x))
             V = xp.astype(V, dtype, copy=False)
             x = xp.astype(x, complex_dtype(xp, V) if is_complex(x) else dtype, copy=False)
-        if weights is not None:
-            weights = self._checked_weights(xp, weights, V)
-        length = self._resolved_length(V, x)
+        if w is not None:
+            w = _checked_weights(xp, w, V)
+        n = _resolved_length(stft, V, x, length)
         if x is not None:
-            wanted = (V.shape[-2:]) if is_complex(x) else (length,)
+            wanted = (V.shape[-2:]) if is_complex(x) else (n,)
             if tuple(x.shape) != (*V.shape[:-3], *wanted):
                 raise ValueError(
                     f"mixture of shape {tuple(x.shape)} does not go with magnitudes of shape "
                     f"{tuple(V.shape)}: expected {(*V.shape[:-3], *wanted)}"
                 )
-        object.__setattr__(self, "mixture", x)
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "length", length)
-        if self.lengths is not None:
-            object.__setattr__(self, "lengths", self._checked_lengths(V))
-            V = V * self.stft.valid_frames(self.lengths, V)
-        object.__setattr__(self, "magnitudes", V)
-
-    def _resolved_length(self, V: Array, x: Array | None) -> int:
-        n_frames = V.shape[-1]
-        if x is None or is_complex(x):
-            length = self.stft.n_samples(n_frames) if self.length is None else self.length
-            length = as_int("length", length, 1)
-            return self.stft.check_length(length, n_frames)
-        length = x.shape[-1]
-        if self.length is not None and self.length != length:
-            raise ValueError(f"length={self.length} but the mixture has {length} samples")
-        if self.stft.n_frames(length) != n_frames:
-            raise ValueError(
-                f"magnitudes have T={n_frames} frames, but the mixture of {length} samples has "
-                f"{self.stft.n_frames(length)} with hop_length={self.stft.hop_length} and "
-                f"center={self.stft.center}"
-            )
-        return length
-
-    def _checked_lengths(self, V: Array) -> np.ndarray:
-        lengths = np.asarray(to_numpy(self.lengths) if self.lengths is not None else None)
-        lead = tuple(V.shape[:-2] if self.mixture is None else V.shape[:-3])
-        if lengths.shape != lead[: lengths.ndim] or lengths.ndim == 0:
-            raise ValueError(
-                f"lengths of shape {lengths.shape} must match the batch axes {lead} of magnitudes"
-            )
-        if lengths.dtype.kind not in "iu" or lengths.min() < 1 or lengths.max() > self.length:
-            raise ValueError(
-                f"lengths must be integers between 1 and length={self.length} samples, got "
-                f"{lengths.ravel()[:8].tolist()}"
-            )
-        if not self.stft.center and lengths.min() < self.stft.n_fft:
-            raise ValueError(
-                f"lengths must be at least n_fft={self.stft.n_fft} samples without centre padding, "
-                f"got {lengths.min()}"
-            )
-        return lengths
-
-    @staticmethod
-    def _checked_weights(xp: Any, weights: Array, V: Array) -> Array:
-        if is_complex(weights) or V.ndim < 3:
-            raise ValueError(
-                "weights must be real shares of the sources, which are axis −3 of the magnitudes; "
-                f"got {weights.dtype} for magnitudes of shape {tuple(V.shape)}"
-            )
-        weights = xp.astype(weights, V.dtype, copy=False)
-        try:
-            full = xp.broadcast_to(weights, V.shape)
-        except (RuntimeError, ValueError):
-            raise ValueError(
-                f"weights of shape {tuple(weights.shape)} do not broadcast to the magnitudes' "
-                f"{tuple(V.shape)}"
-            ) from None
-        if bool(xp.any(weights < 0)) or bool(xp.any(xp.abs(xp.sum(full, axis=-3) - 1) > 1e-4)):
-            raise ValueError("weights must be non-negative and sum to 1 over the sources (axis −3)")
-        return full
+        valid = None
+        if lengths is not None:
+            lead = tuple(V.shape[:-2] if x is None else V.shape[:-3])
+            valid = _checked_lengths(stft, lengths, lead, n)
+            V = V * stft.valid_frames(valid, V)
+        resolved = {
+            "magnitudes": V,
+            "mixture": x,
+            "stft": stft,
+            "length": n,
+            "lengths": valid,
+            "weights": w,
+        }
+        for name, value in resolved.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def X(self) -> Array:
@@ -180,11 +126,11 @@ class Problem:
         is consistent like the sources that are to sum to it.
         """
         self.require_mixture()
-        if is_complex(self.mixture):
-            if self.lengths is None:
-                return self.mixture
-            return self.mixture * self.stft.valid_frames(self.lengths, self.mixture)
-        return self.stft(self.stft.restrict(self.mixture, self.lengths), lengths=self.lengths)
+        x, stft = self.mixture, self.stft
+        assert x is not None
+        if is_complex(x):
+            return x if self.lengths is None else x * stft.valid_frames(self.lengths, x)
+        return stft(stft.restrict(x, self.lengths), lengths=self.lengths)
 
     def require_mixture(self) -> None:
         """Raise ValueError if there is no mixture."""
@@ -204,19 +150,19 @@ class Problem:
             return self.weights
         return shares(self.magnitudes)
 
-    def mag(self, S: Array) -> Array:
+    def mag(self, S: ArrayT) -> ArrayT:
         """P_mag: give S the target magnitudes, ``(..., J, F, T)``."""
         return projectors.magnitude(S, self.magnitudes)
 
-    def cons(self, S: Array) -> Array:
+    def cons(self, S: ArrayT) -> ArrayT:
         """P_cons: the nearest spectrogram of a real signal, ``(..., J, F, T)``."""
         return projectors.consistency(S, self.stft, self.length, self.lengths)
 
-    def mix(self, S: Array, weights: Array | None = None) -> Array:
+    def mix(self, S: ArrayT, weights: Array | None = None) -> ArrayT:
         """P_mix: spread the mixing error with Λ (default equally), ``(..., J, F, T)``."""
         return projectors.mixing(S, self.X, weights)
 
-    def start(self, init: Any = None, rng: Any = None) -> Array:
+    def start(self, init: Init = None, rng: Seed = None) -> Array:
         """Initial spectrogram.
 
         Parameters
@@ -241,12 +187,90 @@ class Problem:
         """
         return starts.begin(self, init, rng)
 
-    def waveforms(self, S: Array) -> Array:
+    def waveforms(self, S: ArrayT) -> ArrayT:
         """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``."""
         return self.stft.inverse(S, length=self.length, lengths=self.lengths)
 
 
-def shares(V: Array) -> Array:
+def _check_arrays(xp: Any, stft: STFT, V: Array, x: Array | None, w: Array | None) -> None:
+    """Raise ValueError if magnitudes, mixture or weights cannot be what they are called."""
+    if is_complex(V):
+        raise ValueError("magnitudes must be real and non-negative; pass abs(S), not S")
+    if V.ndim < (2 if x is None else 3):
+        raise ValueError(
+            f"magnitudes of shape {tuple(V.shape)} must be (..., F, T) without a mixture "
+            "and (..., J, F, T) with one"
+        )
+    stft.check_bins("magnitudes", V.shape[-2])
+    if V.shape[-1] < 1 or 0 in V.shape:
+        raise ValueError(f"magnitudes of shape {tuple(V.shape)} hold no values")
+    if x is not None and (x.ndim < 1 or 0 in x.shape):
+        raise ValueError(f"mixture of shape {tuple(x.shape)} holds no samples")
+    check_finite(magnitudes=V, mixture=x, weights=w)
+    if bool(xp.any(V < 0)):
+        raise ValueError(
+            f"magnitudes must be non-negative, the smallest is {float(xp.min(V)):g}; "
+            "magnitudes in dB or log must be converted first"
+        )
+
+
+def _resolved_length(stft: STFT, V: Array, x: Array | None, length: int | None) -> int:
+    n_frames = V.shape[-1]
+    if x is None or is_complex(x):
+        length = stft.n_samples(n_frames) if length is None else length
+        return stft.check_length(as_int("length", length, 1), n_frames)
+    found = x.shape[-1]
+    if length is not None and length != found:
+        raise ValueError(f"length={length} but the mixture has {found} samples")
+    if stft.n_frames(found) != n_frames:
+        raise ValueError(
+            f"magnitudes have T={n_frames} frames, but the mixture of {found} samples has "
+            f"{stft.n_frames(found)} with hop_length={stft.hop_length} and center={stft.center}"
+        )
+    return found
+
+
+def _checked_lengths(
+    stft: STFT, lengths: Sequence[int] | Array, lead: tuple[int, ...], length: int
+) -> np.ndarray:
+    given = np.asarray(lengths if isinstance(lengths, Sequence) else to_numpy(lengths))
+    if given.shape != lead[: given.ndim] or given.ndim == 0:
+        raise ValueError(
+            f"lengths of shape {given.shape} must match the batch axes {lead} of magnitudes"
+        )
+    if given.dtype.kind not in "iu" or given.min() < 1 or given.max() > length:
+        raise ValueError(
+            f"lengths must be integers between 1 and length={length} samples, got "
+            f"{given.ravel()[:8].tolist()}"
+        )
+    if not stft.center and given.min() < stft.n_fft:
+        raise ValueError(
+            f"lengths must be at least n_fft={stft.n_fft} samples without centre padding, "
+            f"got {given.min()}"
+        )
+    return given
+
+
+def _checked_weights(xp: Any, weights: Array, V: Array) -> Array:
+    if is_complex(weights) or V.ndim < 3:
+        raise ValueError(
+            "weights must be real shares of the sources, which are axis −3 of the magnitudes; "
+            f"got {weights.dtype} for magnitudes of shape {tuple(V.shape)}"
+        )
+    weights = xp.astype(weights, V.dtype, copy=False)
+    try:
+        full = xp.broadcast_to(weights, V.shape)
+    except (RuntimeError, ValueError):
+        raise ValueError(
+            f"weights of shape {tuple(weights.shape)} do not broadcast to the magnitudes' "
+            f"{tuple(V.shape)}"
+        ) from None
+    if bool(xp.any(weights < 0)) or bool(xp.any(xp.abs(xp.sum(full, axis=-3) - 1) > 1e-4)):
+        raise ValueError("weights must be non-negative and sum to 1 over the sources (axis −3)")
+    return full
+
+
+def shares(V: ArrayT) -> ArrayT:
     """Shares ``V_j / Σ_k V_k`` of the sources in the magnitudes of a bin.
 
     Parameters

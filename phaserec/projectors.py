@@ -3,13 +3,12 @@
 Arrays are numpy or torch: spectrograms ``(..., F, T)``, sources on axis −3.
 """
 
-from typing import Any
-
-from phaserec._xp import Array, namespace, real_dtype
+from phaserec._typing import Array, ArrayT, Lengths
+from phaserec._xp import namespace, real_dtype
 from phaserec.stft import STFT
 
 
-def unit(S: Array) -> Array:
+def unit(S: ArrayT) -> ArrayT:
     """Phase factors ``S / |S|``, with ``unit(0) = 1``.
 
     Where the square of ``|S|`` underflows (below 1.1e-19 in single precision) a value counts as
@@ -33,7 +32,7 @@ def unit(S: Array) -> Array:
     return xp.where(zero, xp.ones_like(S), S) * scale
 
 
-def magnitude(S: Array, V: Array) -> Array:
+def magnitude(S: ArrayT, V: Array) -> ArrayT:
     """Project onto the spectrograms with magnitudes V: ``V · unit(S)``.
 
     Parameters
@@ -51,7 +50,7 @@ def magnitude(S: Array, V: Array) -> Array:
     return V * unit(S)
 
 
-def consistency(S: Array, stft: STFT, length: int, lengths: Any = None) -> Array:
+def consistency(S: ArrayT, stft: STFT, length: int, lengths: Lengths = None) -> ArrayT:
     """Project onto the spectrograms of signals of ``length`` samples: ``STFT(iSTFT(S))``.
 
     Orthogonal in the two-sided norm (Griffin & Lim, IEEE TASSP 1984).
@@ -75,7 +74,7 @@ def consistency(S: Array, stft: STFT, length: int, lengths: Any = None) -> Array
     return stft(stft.inverse(S, length=length, lengths=lengths), lengths=lengths)
 
 
-def mixing(S: Array, X: Array, weights: Array | None = None) -> Array:
+def mixing(S: ArrayT, X: Array, weights: Array | None = None) -> ArrayT:
     """Project onto the sources that sum to the mixture: ``S_j + Λ_j (X − Σ_k S_k)``.
 
     Parameters

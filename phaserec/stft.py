@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from phaserec._coverage import SEEN, gain_table, table_rows
+from phaserec._typing import ArrayT, Lengths, Window
 from phaserec._xp import Array, as_int, dtype_name, is_complex, like, namespace
 
 # Windows a − b cos(2πn/N) that need not wait for scipy.signal to load (half a second).
@@ -59,38 +60,50 @@ class STFT:
     True
     """
 
-    n_fft: int = 1024
-    hop_length: Any = None  # an int once resolved
-    win_length: Any = None  # an int once resolved
-    window: Any = "hann"
-    center: bool = True
-    strict: bool = field(default=True, compare=False)
+    n_fft: int
+    hop_length: int
+    win_length: int
+    window: str | float | tuple[object, ...]
+    center: bool
+    strict: bool = field(compare=False)
 
-    def __post_init__(self) -> None:
-        n_fft = as_int("n_fft", self.n_fft, 1)
-        hop = max(n_fft // 4, 1) if self.hop_length is None else self.hop_length
-        win = n_fft if self.win_length is None else as_int("win_length", self.win_length, 1)
+    def __init__(
+        self,
+        n_fft: int = 1024,
+        hop_length: int | None = None,
+        win_length: int | None = None,
+        window: Window = "hann",
+        center: bool = True,
+        strict: bool = True,
+    ) -> None:
+        n_fft = as_int("n_fft", n_fft, 1)
+        hop = as_int("hop_length", max(n_fft // 4, 1) if hop_length is None else hop_length, 1)
+        win = n_fft if win_length is None else as_int("win_length", win_length, 1)
         if win > n_fft:
             raise ValueError(f"win_length={win} must be at most n_fft={n_fft}")
-        window = self.window
-        if isinstance(window, tuple) and window and isinstance(window[0], str):
-            # What scipy takes may hold lists, such as the coefficients of general_cosine.
-            window = tuple(tuple(w) if isinstance(w, list | np.ndarray) else w for w in window)
-        elif not isinstance(window, str | float | int):
-            window = _hashable(window)
-        object.__setattr__(self, "n_fft", n_fft)
-        object.__setattr__(self, "hop_length", as_int("hop_length", hop, 1))
-        object.__setattr__(self, "win_length", win)
-        object.__setattr__(self, "window", window)
+        resolved = {
+            "n_fft": n_fft,
+            "hop_length": hop,
+            "win_length": win,
+            "window": _hashable(window),
+            "center": center,
+            "strict": strict,
+        }
+        for name, value in resolved.items():
+            object.__setattr__(self, name, value)
+        if strict:
+            self._check_invertible()
+
+    def _check_invertible(self) -> None:
         deficient = self.deficient
-        if self.strict and deficient.size:
+        if deficient.size:
             shown = ", ".join(str(r) for r in deficient[:4]) + (", …" if deficient.size > 4 else "")
             raise ValueError(
-                f"window={_window_name(window)} with win_length={win} and "
+                f"window={_window_name(self.window)} with win_length={self.win_length} and "
                 f"hop_length={self.hop_length} is not invertible: {deficient.size} of every "
                 f"{self.hop_length} samples are seen by no frame, or with less than {SEEN:g} of "
                 f"the largest summed squared window (offsets {shown} in each hop); use a smaller "
-                f"hop_length, such as {max(win // 4, 1)}"
+                f"hop_length, such as {max(self.win_length // 4, 1)}"
             )
 
     @cached_property
@@ -192,7 +205,7 @@ class STFT:
     def _longest(self, n_frames: int) -> int:
         return self.n_fft + self.hop_length * n_frames - 2 * self.offset - 1
 
-    def __call__(self, x: Array, *, lengths: Any = None) -> Array:
+    def __call__(self, x: ArrayT, *, lengths: Lengths = None) -> ArrayT:
         """Transform waveforms.
 
         Parameters
@@ -221,7 +234,7 @@ class STFT:
         S = self.frames(x, 0, n_frames)
         return S if lengths is None else S * self.valid_frames(lengths, S)
 
-    def inverse(self, S: Array, *, length: int | None = None, lengths: Any = None) -> Array:
+    def inverse(self, S: ArrayT, *, length: int | None = None, lengths: Lengths = None) -> ArrayT:
         """Least-squares inverse: the waveform whose transform is nearest to ``S``.
 
         Parameters
@@ -255,7 +268,7 @@ class STFT:
         x = self.overlap_add(frames * like(self.window_values, S), length)
         return x * self.gains(length, x, lengths)
 
-    def gains(self, length: int, x: Array, lengths: Any = None) -> Array:
+    def gains(self, length: int, x: ArrayT, lengths: Lengths = None) -> ArrayT:
         """One over the summed squared windows at each sample; 0 where they hardly see it.
 
         Parameters
@@ -289,7 +302,7 @@ class STFT:
         missing = length - gains.size  # trailing samples that no frame reaches
         return np.pad(gains, (0, missing)) if missing else gains
 
-    def restrict(self, x: Array, lengths: Any = None) -> Array:
+    def restrict(self, x: ArrayT, lengths: Lengths = None) -> ArrayT:
         """Zero the samples that frames hardly see: what is left is what the inverse can give back.
 
         Parameters
@@ -317,7 +330,7 @@ class STFT:
                 f"{self.n_bins}; use n_fft={2 * (n_bins - 1)} or {2 * n_bins - 1}"
             )
 
-    def frames(self, x: Array, first: int, last: int) -> Array:
+    def frames(self, x: ArrayT, first: int, last: int) -> ArrayT:
         """Transform of frames ``first`` to ``last − 1`` alone.
 
         Parameters
@@ -349,7 +362,7 @@ class STFT:
         frames = xp.concat(parts, axis=-1)[..., : self.n_fft] * window
         return xp.moveaxis(xp.fft.rfft(frames, norm="forward"), -1, -2)
 
-    def overlap_add(self, frames: Array, length: int) -> Array:
+    def overlap_add(self, frames: ArrayT, length: int) -> ArrayT:
         """Sum frames into waveforms, without normalisation.
 
         Parameters
@@ -380,7 +393,7 @@ class STFT:
             signal = xp.concat([signal, zeros], axis=-1)
         return signal
 
-    def valid_frames(self, lengths: Any, S: Array) -> Array:
+    def valid_frames(self, lengths: Lengths, S: ArrayT) -> ArrayT:
         """Ones on the frames that belong to each item of a ragged batch, zeros after.
 
         Parameters
@@ -417,10 +430,15 @@ def _valid(counts: Any, size: int, lead: int) -> np.ndarray:
     return _align((np.arange(size) < counts[..., None]).astype(float), lead + 1)
 
 
-def _hashable(window: Any) -> tuple:
-    """Window values as a tuple: transforms are keys of caches."""
+def _hashable(window: Window) -> str | float | tuple[object, ...]:
+    """A window that can be a key of caches: its name, or its values as a tuple."""
+    if isinstance(window, str | float | int):
+        return window
+    if isinstance(window, tuple) and window and isinstance(window[0], str):
+        # What scipy takes may hold lists, such as the coefficients of general_cosine.
+        return tuple(tuple(w) if isinstance(w, list | np.ndarray) else w for w in window)
     try:
-        values = tuple(float(w) for w in window)
+        values = tuple(float(w) for w in window)  # type: ignore[arg-type, union-attr]
     except (TypeError, ValueError):
         values = ()
     if not values:
@@ -428,6 +446,6 @@ def _hashable(window: Any) -> tuple:
     return values
 
 
-def _window_name(window: Any) -> str:
+def _window_name(window: object) -> str:
     given = isinstance(window, tuple) and not isinstance(window[0], str)
     return "given values" if given else repr(window)

@@ -7,13 +7,14 @@ problem whose mixing weights, magnitudes and transform may be trained.
 import math
 from collections.abc import Callable, Iterator
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from phaserec import STFT, Problem, projectors
+from phaserec._typing import Projectors
 from phaserec._xp import as_int
 from phaserec.algorithms import (
     ALGORITHMS,
@@ -61,7 +62,8 @@ class LayerProblem:
         self._X = X
         self._logits = logits
         self.stft = stft
-        self.magnitudes = problem.magnitudes if magnitudes is None else magnitudes
+        own = cast(Tensor, problem.magnitudes)
+        self.magnitudes = own if magnitudes is None else magnitudes
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -79,7 +81,8 @@ class LayerProblem:
     def mixing_weights(self) -> Tensor:
         """Λ of the soft mixing term with the layer's correction, ``(..., J, F, T)``."""
         refined = self.magnitudes is not self._problem.magnitudes
-        return self._corrected(shares(self.magnitudes) if refined else self._problem.mixing_weights)
+        own = cast(Tensor, self._problem.mixing_weights)
+        return self._corrected(shares(self.magnitudes) if refined else own)
 
     def _corrected(self, own: Tensor) -> Tensor:
         """Softmax over the sources of the logarithm of the weights plus the logits."""
@@ -245,12 +248,12 @@ class _Layer(nn.Module):
         return {name[:-1]: value() for name, value in self.hyper.items()} | self.constants
 
     def forward(self, state: Any, problem: Problem, stft: Any, X: Tensor | None) -> Any:
-        V = problem.magnitudes
+        V = cast(Tensor, problem.magnitudes)
         refined = None
         if self.refinement is not None:
             total = V.sum(-3) if X is None else X.abs()
             refined = self.refinement(V, estimate(state), total)
-        stand_in = LayerProblem(problem, stft, X, self.logits.to(V), refined)
+        stand_in: Projectors[Tensor] = LayerProblem(problem, stft, X, self.logits.to(V), refined)
         hyper = {k: v.to(V) if isinstance(v, Tensor) else v for k, v in self.values().items()}
         step = momentum(self.entry, hyper.pop("momentum")) if self.accelerated else self.entry.step
         return step(state, stand_in, **hyper)
@@ -495,7 +498,7 @@ class UnfoldedInversion(nn.Module):
 
     def _run(self, problem: Problem, init: Any, rng: Any) -> Tensor:
         """Spectrogram after the last layer."""
-        mixture = problem.mixture
+        mixture = cast(Tensor | None, problem.mixture)
         X = None if mixture is None else problem.X
         if mixture is not None and self.transform is not None and not mixture.is_complex():
             X = self.transform(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +155,8 @@ class UnfoldedSeparator(nn.Module):
             )
         V = magnitudes.movedim(1, 2)  # channels are one more batch axis
         if self.inversion is None:
-            return Problem(V, mixture, stft=self.stft).start("mixture"), self.stft
+            start = Problem(V, mixture, stft=self.stft).start("mixture")
+            return cast(Tensor, start), self.stft
         S = self.inversion.spectrogram(V, mixture)
         return S, self.inversion.transform or self.stft
 

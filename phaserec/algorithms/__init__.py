@@ -11,9 +11,9 @@ from phaserec.algorithms.hyper import MOMENTUM, Count, Hyper, NonNegative, Range
 from phaserec.algorithms.registry import (
     ALGORITHMS,
     Algorithm,
+    AlgorithmLike,
     algorithm,
     names,
-    registered,
     resolve,
 )
 
@@ -48,6 +48,7 @@ __all__ = [
     "ALGORITHMS",
     "MOMENTUM",
     "Algorithm",
+    "AlgorithmLike",
     "Configured",
     "Count",
     "Hyper",
@@ -74,6 +75,5 @@ __all__ = [
     "momentum",
     "names",
     "raar",
-    "registered",
     "resolve",
 ]

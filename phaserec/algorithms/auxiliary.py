@@ -6,6 +6,7 @@ Each minimises a weighted sum of ``h = ‖X − ΣS_j‖²``, ``i = Σ‖S_j −
 
 from typing import Any, Literal
 
+from phaserec._typing import Measurable, Number, Projectors
 from phaserec._xp import Array
 from phaserec.algorithms.hyper import NonNegative
 from phaserec.algorithms.registry import algorithm
@@ -16,49 +17,55 @@ _CITE = "Magron & Virtanen, EUSIPCO 2023"
 Term = Literal["off", "soft", "hard"]
 
 
-def _h_plus_i(S: Array, p: Any, sigma: Any) -> Array:
+def _h_plus_i(S: Array, p: Measurable, sigma: Number) -> Array:
     """h + σ i."""
     return mixing_error(S, p) + sigma * inconsistency(S, p)
 
 
 @algorithm(cite=_CITE, objective=_h_plus_i, descends=True)
-def mix_incons(S: Array, p: Any, sigma: NonNegative = 10.0) -> Array:
+def mix_incons(S: Array, p: Projectors, sigma: NonNegative = 10.0) -> Array:
     """Soft mixing and consistency: h + σ i."""
     w = p.mixing_weights
     return (p.mix(S, w) + sigma * w * p.cons(S)) / (1 + sigma * w)
 
 
 @algorithm(cite=_CITE, objective=_h_plus_i, descends=True)
-def mix_incons_hard_mag(S: Array, p: Any, sigma: NonNegative = 0.1) -> Array:
+def mix_incons_hard_mag(S: Array, p: Projectors, sigma: NonNegative = 0.1) -> Array:
     """Soft mixing and consistency at the target magnitudes: h + σ i, ``|S| = V``."""
     w = p.mixing_weights
     return p.mag(p.mix(S, w) + sigma * w * p.cons(S))
 
 
-def _m_plus_i(S: Array, p: Any, sigma: Any) -> Array:
+def _m_plus_i(S: Array, p: Measurable, sigma: Number) -> Array:
     """m + σ i."""
     return magnitude_error(S, p) + sigma * inconsistency(S, p)
 
 
 @algorithm(cite=_CITE, objective=_m_plus_i, descends=True)
-def mag_incons_hard_mix(S: Array, p: Any, sigma: NonNegative = 1.0) -> Array:
+def mag_incons_hard_mix(S: Array, p: Projectors, sigma: NonNegative = 1.0) -> Array:
     """Soft magnitude and consistency of sources that sum to the mixture: m + σ i, ΣS = X."""
     return p.mix((p.mag(S) + sigma * p.cons(S)) / (1 + sigma))
 
 
-def _i(S: Array, p: Any) -> Array:
+def _i(S: Array, p: Measurable) -> Array:
     """The inconsistency i."""
     return inconsistency(S, p)
 
 
 @algorithm(cite=_CITE, objective=_i, descends=True)
-def incons_hard_mix(S: Array, p: Any) -> Array:
+def incons_hard_mix(S: Array, p: Projectors) -> Array:
     """Consistency of sources that sum to the mixture: i, ΣS = X; one iteration suffices."""
     return p.mix(p.cons(S))
 
 
 def _weighted_sum(
-    S: Array, p: Any, sigma: Any, tau: Any, mixing: Term, consistency: Term, magnitude: Term
+    S: Array,
+    p: Measurable,
+    sigma: Number,
+    tau: Number,
+    mixing: Term,
+    consistency: Term,
+    magnitude: Term,
 ) -> Array:
     """h + σ i + τ m over the soft terms."""
     return (
@@ -71,7 +78,7 @@ def _weighted_sum(
 @algorithm(cite=_CITE, objective=_weighted_sum)
 def aux(
     S: Array,
-    p: Any,
+    p: Projectors,
     sigma: NonNegative = 0.5,
     tau: NonNegative = 1.0,
     mixing: Term = "soft",

@@ -1,8 +1,9 @@
 """MISI with Bregman divergences in place of the Euclidean distance of magnitudes."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from phaserec import measures
+from phaserec._typing import Measurable, Number, Projectors
 from phaserec._xp import Array, namespace
 from phaserec.algorithms.hyper import NonNegative, Real
 from phaserec.algorithms.registry import algorithm
@@ -13,14 +14,14 @@ _EPS = 1e-8
 Side = Literal["right", "left"]
 
 
-def _powers(S: Array, p: Any, d: Any) -> tuple[Array, Array]:
+def _powers(S: Array, p: Projectors, d: Number) -> tuple[Array, Array]:
     """A = (|S|² + ε)^{d/2} and the target R, the same of V."""
     xp = namespace(S)
     power = xp.real(S) ** 2 + xp.imag(S) ** 2
     return (power + _EPS) ** (d / 2), (p.magnitudes**2 + _EPS) ** (d / 2)
 
 
-def _beta_divergence(x: Array, y: Array, beta: Any) -> Array:
+def _beta_divergence(x: Array, y: Array, beta: Number) -> Array:
     xp = namespace(x)
     if beta == 1:
         return x * xp.log(x / y) - x + y
@@ -29,7 +30,7 @@ def _beta_divergence(x: Array, y: Array, beta: Any) -> Array:
     return (x**beta + (beta - 1) * y**beta - beta * x * y ** (beta - 1)) / (beta * (beta - 1))
 
 
-def _divergence(S: Array, p: Any, beta: Any, d: Any, mu: Any, side: Side) -> Array:
+def _divergence(S: Array, p: Measurable, beta: Number, d: Number, mu: Number, side: Side) -> Array:
     """Beta divergence between ``|S|^d`` and ``V^d`` over the two-sided spectrum."""
     A, R = _powers(S, p, d)
     bins = _beta_divergence(R, A, beta) if side == "right" else _beta_divergence(A, R, beta)
@@ -42,7 +43,7 @@ def _divergence(S: Array, p: Any, beta: Any, d: Any, mu: Any, side: Side) -> Arr
 )
 def bregmisi(
     S: Array,
-    p: Any,
+    p: Projectors,
     beta: Real = 1.0,
     d: NonNegative = 2.0,
     mu: NonNegative = 0.1,

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from phaserec._typing import Number, Projectors, Step, Value
 from phaserec._xp import as_int
 from phaserec.algorithms.hyper import Hyper
-from phaserec.algorithms.registry import Step, resolve
+from phaserec.algorithms.registry import AlgorithmLike, resolve
 
 
 def momentum(
-    step: Any, alpha: Any = 0.99, beta: Any = 0.0, gamma: Any = 1.0
-) -> Callable[..., tuple]:
+    step: AlgorithmLike, alpha: Number = 0.99, beta: Number = 0.0, gamma: Number = 1.0
+) -> Step:
     """Accelerate any algorithm with momentum.
 
     With F one iteration of the algorithm (Nenov et al., ICASSP 2023; with ``gamma = 1`` Perraudin
@@ -47,7 +48,7 @@ def momentum(
     """
     inner = resolve(step)
 
-    def accelerated(state: tuple, p: Any, **hyper: Any) -> tuple:
+    def accelerated(state: tuple, p: Projectors, **hyper: Value) -> tuple:
         c, d, previous = state
         t = inner.step(inner.start(c) if d is None else c, p, **hyper)
         if d is not None:
@@ -59,10 +60,10 @@ def momentum(
             return c, t, t
         return c, _affine(lambda previous, t: t + beta * (t - previous), previous, t), t
 
-    return _named(accelerated, f"momentum_{inner.step.__name__}", 2, inner.hyper)
+    return _named(accelerated, f"momentum_{inner.name.replace('-', '_')}", 2, inner.hyper)
 
 
-def alternate(*turns: tuple[Any, int]) -> Callable[..., tuple]:
+def alternate(*turns: tuple[AlgorithmLike, int]) -> Step:
     """Alternate between algorithms without memory, each for a number of iterations.
 
     Parameters
@@ -90,12 +91,12 @@ def alternate(*turns: tuple[Any, int]) -> Callable[..., tuple]:
             raise ValueError(f"{entry.name} has memory and cannot alternate with others")
         steps += [entry.step] * as_int(f"number of turns of {entry.name}", count, 1)
 
-    def alternated(state: tuple, p: Any) -> tuple:
+    def alternated(state: tuple, p: Projectors) -> tuple:
         S, done = state
         done = done or 0
         return steps[done % len(steps)](S, p), done + 1
 
-    name = "_".join(["alternate", *(resolve(a).step.__name__ for a, _ in turns)])
+    name = "_".join(["alternate", *(resolve(a).name.replace("-", "_") for a, _ in turns)])
     return _named(alternated, name, 1, ())
 
 

@@ -1,14 +1,15 @@
 """An algorithm with its hyper-parameters, looked up, checked and accelerated once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from phaserec._xp import Array
+from phaserec._typing import Array, Measurable, Projectors, Value
 from phaserec.algorithms import combinators
 from phaserec.algorithms.hyper import MOMENTUM
-from phaserec.algorithms.registry import Algorithm, resolve
+from phaserec.algorithms.registry import Algorithm, AlgorithmLike, resolve
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,19 @@ class Configured:
 
     base: Algorithm
     entry: Algorithm
-    values: dict[str, Any]
-    given: dict[str, Any]
+    values: dict[str, Value]
+    given: dict[str, Value]
 
     @property
     def label(self) -> str:
         """Name and given hyper-parameters."""
         return " ".join([self.base.name, *(f"{k}={v}" for k, v in self.given.items())])
 
-    def step(self, state: Any, p: Any) -> Any:
+    def step(self, state: object, p: Projectors) -> object:
         """State after one more iteration."""
         return self.entry.step(state, p, **self.values)
 
-    def objective(self, S: Array, p: Any) -> Array | None:
+    def objective(self, S: Array, p: Measurable) -> Array | None:
         """What the iteration minimises, per batch item; None where it has no objective."""
         if self.base.objective is None:
             return None
@@ -49,7 +50,7 @@ class Configured:
         return self.base.objective(S, p, **own)
 
 
-def configure(algorithm: Any, given: dict[str, Any]) -> Configured:
+def configure(algorithm: AlgorithmLike, given: Mapping[str, Value]) -> Configured:
     """Look an algorithm up, check its hyper-parameters, and accelerate it if asked to.
 
     Parameters
@@ -73,7 +74,7 @@ def configure(algorithm: Any, given: dict[str, Any]) -> Configured:
     # A numpy scalar would impose its precision on the arrays; a Python number does not.
     given = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
     own = dict(given)
-    alpha = 0.0
+    alpha: Value = 0.0
     if MOMENTUM.name in own and MOMENTUM in base.known:
         alpha = own.pop(MOMENTUM.name)
         MOMENTUM.check(alpha)
@@ -82,7 +83,7 @@ def configure(algorithm: Any, given: dict[str, Any]) -> Configured:
     if isinstance(alpha, int | float) and alpha == 0:
         return Configured(base, base, values, given)
 
-    def accelerated(state: Any, p: Any, momentum: Any, **hyper: Any) -> Any:
+    def accelerated(state: Any, p: Projectors, momentum: Any, **hyper: Any) -> Any:
         return combinators.momentum(base, momentum)(state, p, **hyper)
 
     entry = replace(base, step=accelerated, memory=2, descends=False, hyper=base.known)

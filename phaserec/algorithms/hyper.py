@@ -3,9 +3,10 @@
 import inspect
 import math
 import numbers
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeGuard, get_args, get_origin, get_type_hints
+
+from phaserec._typing import Step, Value
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Hyper:
     """
 
     name: str
-    default: Any
+    default: float | str
     kind: type
     allowed: tuple[str, ...]
     range: Range | None
 
-    def parse(self, text: str) -> Any:
+    def parse(self, text: str) -> float | str:
         """Value of a word from a command line."""
         if text in self.allowed or self.range is None:
             return text
@@ -54,7 +55,7 @@ class Hyper:
         except ValueError:
             return text  # check() names the argument and what is allowed
 
-    def check(self, value: Any) -> None:
+    def check(self, value: Value) -> None:
         """Raise ValueError unless the value is allowed; arrays pass (they may be trained)."""
         if hasattr(value, "shape") and not isinstance(value, numbers.Real):
             return
@@ -75,7 +76,7 @@ MOMENTUM = Hyper("momentum", 0.0, float, (), Range(0))
 """Goes with every algorithm that has no momentum of its own, see :mod:`.configured`."""
 
 
-def hyper_parameters(step: Callable[..., Any]) -> tuple[Hyper, ...]:
+def hyper_parameters(step: Step) -> tuple[Hyper, ...]:
     """Hyper-parameters of a step: what its signature has after state and problem.
 
     Parameters
@@ -105,7 +106,7 @@ def hyper_parameters(step: Callable[..., Any]) -> tuple[Hyper, ...]:
     return tuple(found)
 
 
-def _kind(hint: Any, default: Any) -> tuple[type, tuple[str, ...], Range | None]:
+def _kind(hint: Any, default: object) -> tuple[type, tuple[str, ...], Range | None]:
     """Type, allowed words and range behind an annotation (or, without one, the default)."""
     if get_origin(hint) is Annotated:
         kind, span = get_args(hint)
@@ -125,7 +126,7 @@ def _kind(hint: Any, default: Any) -> tuple[type, tuple[str, ...], Range | None]
     return (spans[0][0], words, spans[0][1]) if spans else (str, words, None)
 
 
-def _is_number(value: Any, kind: type) -> bool:
+def _is_number(value: object, kind: type) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     return not math.isinf(value) and (kind is float or isinstance(value, numbers.Integral))

@@ -1,13 +1,12 @@
 """Multiple input spectrogram inversion: alternating projections of sources and mixture."""
 
-from typing import Any
-
 from phaserec import measures
+from phaserec._typing import Measurable, Projectors
 from phaserec._xp import Array
 from phaserec.algorithms.registry import algorithm
 
 
-def _mixed_magnitude_error(S: Array, p: Any) -> Array:
+def _mixed_magnitude_error(S: Array, p: Measurable) -> Array:
     """Squared magnitude error of the signals of S, which sum to the mixture.
 
     MISI is majorisation-minimisation of it (Wang et al., Interspeech 2018; Magron et al. 2021).
@@ -16,7 +15,7 @@ def _mixed_magnitude_error(S: Array, p: Any) -> Array:
 
 
 @algorithm(cite="Gunawan & Sen, IEEE SPL 2010", objective=_mixed_magnitude_error, descends=True)
-def misi(S: Array, p: Any) -> Array:
+def misi(S: Array, p: Projectors) -> Array:
     """Multiple input spectrogram inversion, mixing last."""
     return p.mix(p.mag(p.cons(S)))
 
@@ -26,6 +25,6 @@ def misi(S: Array, p: Any) -> Array:
     objective=_mixed_magnitude_error,
     descends=True,
 )
-def misi_mix_first(S: Array, p: Any) -> Array:
+def misi_mix_first(S: Array, p: Projectors) -> Array:
     """Multiple input spectrogram inversion, mixing before the magnitudes."""
     return p.mag(p.mix(p.cons(S)))

@@ -3,13 +3,13 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import TypeAlias, TypeVar, overload
 
-from phaserec import _plugins
+from phaserec._registry import Registry
+from phaserec._typing import Objective, Step, Value
 from phaserec._words import suggestion
 from phaserec.algorithms.hyper import MOMENTUM, Hyper, hyper_parameters
 
-Step = Callable[..., Any]
 StepT = TypeVar("StepT", bound=Step)
 
 
@@ -40,7 +40,7 @@ class Algorithm:
     step: Step
     memory: int
     cite: str
-    objective: Callable[..., Any] | None
+    objective: Objective | None
     descends: bool
     hyper: tuple[Hyper, ...]
 
@@ -55,7 +55,7 @@ class Algorithm:
         own = any(h.name == MOMENTUM.name for h in self.hyper)
         return self.hyper if own else (*self.hyper, MOMENTUM)
 
-    def parse(self, words: Mapping[str, str | None]) -> dict[str, Any]:
+    def parse(self, words: Mapping[str, str | None]) -> dict[str, Value]:
         """Hyper-parameters as values of what was typed.
 
         Parameters
@@ -74,11 +74,11 @@ class Algorithm:
             name: kinds[name].parse(word) if name in kinds else word for name, word in given.items()
         }
 
-    def start(self, S: Any) -> Any:
+    def start(self, S: object) -> object:
         """State before the first iteration."""
         return (S, *(None,) * self.memory) if self.memory else S
 
-    def check(self, hyper: dict[str, Any]) -> None:
+    def check(self, hyper: Mapping[str, Value]) -> None:
         """Raise ValueError for a hyper-parameter that does not exist or is out of range."""
         known = {h.name: h for h in self.hyper}
         for name, value in hyper.items():
@@ -91,7 +91,10 @@ class Algorithm:
             known[name].check(value)
 
 
-ALGORITHMS: dict[str, Algorithm] = {}
+AlgorithmLike: TypeAlias = str | Step | Algorithm
+"""An algorithm: its name, a step function, or itself."""
+
+ALGORITHMS: Registry[Algorithm] = Registry("algorithm", "phaserec.algorithms")
 
 
 @overload
@@ -103,19 +106,19 @@ def algorithm(
     *,
     memory: int = 0,
     cite: str = "",
-    objective: Callable[..., Any] | None = None,
+    objective: Objective | None = None,
     descends: bool = False,
 ) -> Callable[[StepT], StepT]: ...
 
 
 def algorithm(
-    step: Step | None = None,
+    step: StepT | None = None,
     *,
     memory: int = 0,
     cite: str = "",
-    objective: Callable[..., Any] | None = None,
+    objective: Objective | None = None,
     descends: bool = False,
-) -> Any:
+) -> StepT | Callable[[StepT], StepT]:
     """Register a step function as an algorithm, under its name with dashes.
 
     Parameters
@@ -153,13 +156,9 @@ def algorithm(
     0.5
     """
 
-    def register(step: Step) -> Step:
+    def register(step: StepT) -> StepT:
         entry = describe(step, memory=memory, cite=cite, objective=objective, descends=descends)
-        taken = ALGORITHMS.get(entry.name)
-        # The same module run twice (a notebook cell) may register again; another one may not.
-        if taken is not None and taken.step.__module__ != step.__module__:
-            raise ValueError(f"algorithm {entry.name!r} exists already, in {taken.step.__module__}")
-        ALGORITHMS[entry.name] = entry
+        ALGORITHMS.add(entry.name, entry, step)
         return step
 
     return register if step is None else register(step)
@@ -170,7 +169,7 @@ def describe(
     *,
     memory: int = 0,
     cite: str = "",
-    objective: Callable[..., Any] | None = None,
+    objective: Objective | None = None,
     descends: bool = False,
 ) -> Algorithm:
     """Read name and hyper-parameters off a step function without registering it."""
@@ -180,18 +179,12 @@ def describe(
     return Algorithm(name, step, memory, cite, objective, descends, hyper)
 
 
-def registered() -> dict[str, Algorithm]:
-    """Every algorithm by name, with those that installed packages add."""
-    _plugins.load("phaserec.algorithms")
-    return ALGORITHMS
-
-
 def names() -> list[str]:
     """Names of the registered algorithms."""
-    return list(registered())
+    return list(ALGORITHMS.everything())
 
 
-def resolve(algorithm: Any) -> Algorithm:
+def resolve(algorithm: AlgorithmLike) -> Algorithm:
     """Find an algorithm by name, with dashes or underscores, or describe a step function.
 
     Parameters
@@ -217,10 +210,10 @@ def resolve(algorithm: Any) -> Algorithm:
                 return entry
         return describe(algorithm, memory=getattr(algorithm, "memory", 0))
     name = str(algorithm).replace("_", "-").lower()
-    known = ALGORITHMS if name in ALGORITHMS else registered()
-    if name not in known:
+    found = ALGORITHMS.find(name)
+    if found is None:
         raise ValueError(
-            f"unknown algorithm {algorithm!r}{suggestion(name, known)}; "
-            f"available: {', '.join(known)}"
+            f"unknown algorithm {algorithm!r}{ALGORITHMS.near(name)}; "
+            f"available: {', '.join(ALGORITHMS)}"
         )
-    return known[name]
+    return found

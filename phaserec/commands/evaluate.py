@@ -10,7 +10,7 @@ from phaserec._files import check_folder, write_files
 from phaserec.commands.console import command_line
 from phaserec.corpus.workers import Failed
 from phaserec.evaluation.matching import Item, Layout, match
-from phaserec.evaluation.metrics import Metric, registered, resolve
+from phaserec.evaluation.metrics import METRICS, Metric, resolve
 from phaserec.evaluation.scoring import DEFAULT, Row, check_mixture, score_files
 from phaserec.evaluation.summary import summary
 from phaserec.evaluation.tables import to_csv, to_json, to_text
@@ -126,7 +126,9 @@ def choose(
         return resolve(default)
     if words.strip() != "all":
         return resolve([word.strip() for word in words.split(",") if word.strip()])
-    possible = [entry for entry in registered().values() if with_mixture or not entry.improvement]
+    possible = [
+        entry for entry in METRICS.everything().values() if with_mixture or not entry.improvement
+    ]
     absent = [entry.name for entry in possible if not entry.installed]
     if absent:
         note(f"{', '.join(absent)} left out: pip install 'phaserec[eval]'", program)

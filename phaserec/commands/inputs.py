@@ -222,8 +222,8 @@ def _transform(settings: dict[str, int | None], window: str | None, otherwise: S
     if n_fft == otherwise.n_fft:
         hop_length = otherwise.hop_length if hop_length is None else hop_length
         win_length = otherwise.win_length if win_length is None else win_length
-    window = otherwise.window if window is None else window
-    return STFT(n_fft, hop_length, win_length, window, otherwise.center)
+    chosen = otherwise.window if window is None else window
+    return STFT(n_fft, hop_length, win_length, chosen, otherwise.center)
 
 
 def _check_references(inputs: Inputs) -> None:

@@ -47,10 +47,10 @@ def _spread_lists(args: Sequence[str]) -> list[str]:
 
 
 def _hyper_options() -> list[click.Parameter]:
-    from phaserec.algorithms import MOMENTUM, registered
+    from phaserec.algorithms import ALGORITHMS, MOMENTUM
 
     users: dict[str, list[str]] = {}
-    for entry in registered().values():
+    for entry in ALGORITHMS.everything().values():
         for hyper in entry.hyper:
             users.setdefault(hyper.name, []).append(f"{entry.name} [{hyper.default}]")
     users.setdefault(MOMENTUM.name, []).append(f"any other [{MOMENTUM.default:g}]")

@@ -8,7 +8,6 @@ from phaserec.evaluation.metrics import (
     Undefined,
     joint_metric,
     metric,
-    registered,
     resolve,
 )
 from phaserec.evaluation.scoring import Row, best_permutation, by_source, score, score_files
@@ -29,7 +28,6 @@ __all__ = [
     "joint_metric",
     "match",
     "metric",
-    "registered",
     "resolve",
     "score",
     "score_files",

@@ -5,19 +5,19 @@ at all sources of an item together is registered with :func:`joint_metric`.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from phaserec import _plugins, audio, measures
-from phaserec._words import suggestion
+from phaserec import audio, measures
+from phaserec._registry import Registry
 from phaserec.problem import Problem
 from phaserec.stft import STFT
 
@@ -43,6 +43,8 @@ class Settings:
 
 
 Better = Literal["higher", "lower"]
+Waveform: TypeAlias = Callable[[np.ndarray, np.ndarray, Settings], float]
+Joint: TypeAlias = Callable[[np.ndarray, np.ndarray, Settings], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Metric:
     """
 
     name: str
-    function: Callable[..., Any]
+    function: Callable[..., object]
     columns: tuple[str, ...]
     unit: str = ""
     better: Better = "higher"
@@ -99,13 +101,7 @@ class Metric:
             )
 
 
-METRICS: dict[str, Metric] = {}
-
-
-def registered() -> dict[str, Metric]:
-    """Every metric by name, with those that installed packages add."""
-    _plugins.load("phaserec.scores")
-    return METRICS
+METRICS: Registry[Metric] = Registry("metric", "phaserec.scores")
 
 
 def metric(
@@ -115,7 +111,7 @@ def metric(
     better: Better = "higher",
     package: str | None = None,
     improvement: bool = False,
-) -> Callable[[Callable[..., float]], Callable[..., float]]:
+) -> Callable[[Waveform], Waveform]:
     """Register a metric of one reference and one estimate.
 
     Channels are measured one by one and averaged. The reference is never silent: rows with a
@@ -149,11 +145,12 @@ def metric(
     ...     return np.max(np.abs(estimate - reference))
     """
 
-    def register(function: Callable[..., float]) -> Callable[..., float]:
-        METRICS[name] = Metric(name, function, (name,), unit, better, package)
+    def register(function: Waveform) -> Waveform:
+        METRICS.add(name, Metric(name, function, (name,), unit, better, package), function)
         if improvement:
             gain = f"{name}i"
-            METRICS[gain] = Metric(gain, function, (gain,), unit, better, package, improvement=True)
+            entry = Metric(gain, function, (gain,), unit, better, package, improvement=True)
+            METRICS.add(gain, entry, function)
         return function
 
     return register
@@ -166,7 +163,7 @@ def joint_metric(
     unit: str = "",
     better: Better = "higher",
     package: str | None = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Joint], Joint]:
     """Register a metric of all sources of an item together.
 
     Parameters
@@ -186,8 +183,9 @@ def joint_metric(
         undefined. Of frames the median is taken, over those that are defined.
     """
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        METRICS[name] = Metric(name, function, tuple(columns), unit, better, package, joint=True)
+    def register(function: Joint) -> Joint:
+        entry = Metric(name, function, tuple(columns), unit, better, package, joint=True)
+        METRICS.add(name, entry, function)
         return function
 
     return register
@@ -213,11 +211,10 @@ def resolve(names: Sequence[str | Metric]) -> list[Metric]:
     """
     found: dict[str, Metric] = {}
     for name in names:
-        entry = name if isinstance(name, Metric) else METRICS.get(name) or registered().get(name)
+        entry = name if isinstance(name, Metric) else METRICS.find(name)
         if entry is None:
             raise ValueError(
-                f"metric {name!r} is not one of {', '.join(METRICS)}"
-                f"{suggestion(str(name), list(METRICS))}"
+                f"metric {name!r} is not one of {', '.join(METRICS)}{METRICS.near(str(name))}"
             )
         entry.check()
         found[entry.name] = entry

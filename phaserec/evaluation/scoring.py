@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from phaserec import audio, measures
+from phaserec._typing import ArrayLike
 from phaserec.corpus.workers import Failed, run_ordered
 from phaserec.evaluation.matching import Item
-from phaserec.evaluation.metrics import Metric, Settings, Undefined, resolve
+from phaserec.evaluation.metrics import Joint, Metric, Settings, Undefined, Waveform, resolve
 from phaserec.stft import STFT
 
 DEFAULT = ("si-sdr", "sdr")
@@ -49,11 +50,11 @@ class Row:
 
 
 def score(
-    references: Any,
-    estimates: Any,
+    references: ArrayLike,
+    estimates: ArrayLike,
     rate: int,
     *,
-    mixture: Any = None,
+    mixture: ArrayLike | None = None,
     metrics: Sequence[str | Metric] = DEFAULT,
     permute: bool = False,
     stft: STFT | None = None,
@@ -104,20 +105,7 @@ def score(
     """
     chosen = resolve(metrics)
     s, e = _sources("references", references), _sources("estimates", estimates)
-    if s.shape != e.shape:
-        raise ValueError(
-            f"references have shape {s.shape} and estimates {e.shape}, as (J, channels, time); "
-            "they must agree"
-        )
-    x = None
-    if mixture is not None:
-        x = _samples("mixture", mixture)
-        x = x[None] if x.ndim == 1 else x
-        if x.shape != s.shape[1:]:
-            raise ValueError(
-                f"the mixture has shape {x.shape} and each source {s.shape[1:]}, as (channels, "
-                "time); they must agree"
-            )
+    x = _agreeing_mixture(s, e, mixture)
     check_mixture(chosen, x is not None)
     names = [str(j + 1) for j in range(len(s))] if names is None else names
     estimate_names = names if estimate_names is None else estimate_names
@@ -126,19 +114,30 @@ def score(
             f"{len(names)} names and {len(estimate_names)} estimate_names for {len(s)} sources"
         )
     order = best_permutation(s, e) if permute else list(range(len(s)))
-    settings = Settings(rate, STFT() if stft is None else stft)
-    scene = _Scene(s, e[order], x, settings)
-    active = [j for j in range(len(s)) if s[j].any()]
-    scores = [_Scores() for _ in range(len(s))]
-    for j in set(range(len(s))) - set(active):
-        scores[j].values = {column: np.nan for entry in chosen for column in entry.columns}
-        scores[j].note("the reference is silent")
-    for entry in chosen if active else ():
-        (scene.joint if entry.joint else scene.each)(entry, active, scores)
+    scene = _Scene(s, e[order], x, Settings(rate, STFT() if stft is None else stft))
     return [
         Row(item, names[j], estimate_names[order[j]], got.values, got.frames, tuple(got.notes))
-        for j, got in enumerate(scores)
+        for j, got in enumerate(scene.scores(chosen))
     ]
+
+
+def _agreeing_mixture(s: np.ndarray, e: np.ndarray, mixture: ArrayLike | None) -> np.ndarray | None:
+    """Mixture ``(channels, time)`` of references and estimates that agree with it in shape."""
+    if s.shape != e.shape:
+        raise ValueError(
+            f"references have shape {s.shape} and estimates {e.shape}, as (J, channels, time); "
+            "they must agree"
+        )
+    if mixture is None:
+        return None
+    x = _samples("mixture", mixture)
+    x = x[None] if x.ndim == 1 else x
+    if x.shape != s.shape[1:]:
+        raise ValueError(
+            f"the mixture has shape {x.shape} and each source {s.shape[1:]}, as (channels, "
+            "time); they must agree"
+        )
+    return x
 
 
 def check_mixture(metrics: Sequence[Metric], given: bool) -> None:
@@ -190,7 +189,7 @@ def by_source(
     """
     (entry,) = resolve([metric])
     values = [
-        [entry.function(s, e, settings) for s, e in zip(*channel, strict=True)]
+        [cast(Waveform, entry.function)(s, e, settings) for s, e in zip(*channel, strict=True)]
         for channel in zip(references, estimates, strict=True)
     ]
     return np.mean(values, axis=0)
@@ -222,18 +221,29 @@ class _Scene:
         # An improvement shares the value of the estimate with the metric itself.
         self._value = cache(self._measure)
 
+    def scores(self, metrics: Sequence[Metric]) -> list["_Scores"]:
+        """Scores of every source."""
+        active = [j for j, reference in enumerate(self.references) if reference.any()]
+        scores = [_Scores() for _ in self.references]
+        for j in set(range(len(scores))) - set(active):
+            scores[j].values = {column: np.nan for entry in metrics for column in entry.columns}
+            scores[j].note("the reference is silent")
+        for entry in metrics if active else ():
+            (self.joint if entry.joint else self.each)(entry, active, scores)
+        return scores
+
     def each(self, entry: Metric, active: Sequence[int], scores: Sequence[_Scores]) -> None:
         for j in active:
             try:
-                value = self._value(entry.function, j, False)
+                value = self._value(cast(Waveform, entry.function), j, False)
                 if entry.improvement:
-                    value -= self._value(entry.function, j, True)
+                    value -= self._value(cast(Waveform, entry.function), j, True)
             except Undefined as reason:
                 value = np.nan
                 scores[j].note(f"{entry.name}: {reason}")
             scores[j].values[entry.name] = value
 
-    def _measure(self, function: Any, j: int, of_mixture: bool) -> float:
+    def _measure(self, function: Waveform, j: int, of_mixture: bool) -> float:
         estimate = self.mixture if of_mixture else self.estimates[j]
         assert estimate is not None
         channels = [c for c, channel in enumerate(self.references[j]) if channel.any()]
@@ -242,7 +252,9 @@ class _Scene:
 
     def joint(self, entry: Metric, active: Sequence[int], scores: Sequence[_Scores]) -> None:
         try:
-            found = entry.function(self.references[active], self.estimates[active], self.settings)
+            found = cast(Joint, entry.function)(
+                self.references[active], self.estimates[active], self.settings
+            )
             reason = "every frame is silent in a source"
         except Undefined as error:
             found = {column: np.full(len(active), np.nan) for column in entry.columns}
@@ -265,7 +277,7 @@ def _median(values: np.ndarray) -> float:
         return float(np.median(defined)) if defined.size else np.nan
 
 
-def _samples(name: str, values: Any) -> np.ndarray:
+def _samples(name: str, values: ArrayLike) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{name} must be real waveforms, got dtype {array.dtype}")
@@ -275,7 +287,7 @@ def _samples(name: str, values: Any) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _sources(name: str, values: Any) -> np.ndarray:
+def _sources(name: str, values: ArrayLike) -> np.ndarray:
     array = _samples(name, values)
     if array.ndim == 1:
         array = array[None]

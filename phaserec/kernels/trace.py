@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from phaserec._typing import Projectors
+
 # Kinds of node, by what an operation of two of them gives: the larger.
 SCALAR, REAL, COMPLEX = range(3)
 
@@ -267,7 +269,8 @@ def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
         for name, value in hyper.items()
     }
     try:
-        return entry.step(state, SymbolicProblem(graph), **symbols)
+        p: Projectors[Node] = SymbolicProblem(graph)
+        return entry.step(state, p, **symbols)
     except Untraceable:
         raise
     except Exception as error:  # whatever it is, the step says it again on arrays

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -93,12 +92,12 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
+    rows: Sequence[Sequence[object]]
     note: str = ""
 
     @classmethod
     def of_records(
-        cls, title: str, records: Sequence[Mapping[str, Any]], *, note: str = ""
+        cls, title: str, records: Sequence[Mapping[str, object]], *, note: str = ""
     ) -> "Table":
         """Table of dictionaries, such as the rows of an evaluation.
 
@@ -139,7 +138,7 @@ class Algorithm:
 
     label: str
     name: str
-    hyper: Mapping[str, Any]
+    hyper: Mapping[str, object]
     summary: str
     cite: str
 
@@ -175,5 +174,5 @@ class Report:
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     algorithms: Sequence[Algorithm] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()

@@ -45,15 +45,15 @@ def _cause(algorithm: Configured, problem: Problem) -> str:
                 "and mixture, for example to a largest value of 1"
             )
     numbers = {
-        key: float(np.abs(to_numpy(value)).max()) if hasattr(value, "shape") else abs(value)
+        key: abs(value) if isinstance(value, int | float) else float(np.abs(to_numpy(value)).max())
         for key, value in algorithm.values.items()
         if not isinstance(value, str)
     }
     for key, largest in numbers.items():
         if largest > limit:
             return f"{key}={largest:.3g} is so large that {name} overflows {kind}"
-    given = ", ".join(f"{key}={value:g}" for key, value in numbers.items()) or "its steps"
+    hyper = ", ".join(f"{key}={value:g}" for key, value in numbers.items()) or "its steps"
     return (
-        f"{name} diverged to values that are not finite in {kind}: with {given} it does not "
+        f"{name} diverged to values that are not finite in {kind}: with {hyper} it does not "
         "converge on these magnitudes; use smaller steps (mu, momentum) or another algorithm"
     )

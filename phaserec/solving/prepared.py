@@ -6,12 +6,12 @@ The loop over iterations is a generator: progress, measures and stopping belong 
 from collections.abc import Generator, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from phaserec._typing import Init, Seed, Value
 from phaserec._xp import Array, as_int
-from phaserec.algorithms import Configured, combinators, configure
+from phaserec.algorithms import AlgorithmLike, Configured, combinators, configure
 from phaserec.problem import Problem
 from phaserec.solving.dispatch import ARRAYS, KERNEL, Choice, choose
 from phaserec.solving.finite import check_result
@@ -42,8 +42,8 @@ class PreparedRun:
     algorithm: Configured
     problem: Problem
     n_iter: int
-    init: Any
-    rng: Any
+    init: str | Array
+    rng: Seed
     choice: Choice
 
     @property
@@ -144,13 +144,13 @@ class PreparedRun:
 
 
 def prepare(
-    algorithm: Any,
+    algorithm: AlgorithmLike | Configured,
     problem: Problem,
     n_iter: int,
     *,
-    init: Any = None,
-    rng: Any = None,
-    **hyper: Any,
+    init: Init = None,
+    rng: Seed = None,
+    **hyper: Value,
 ) -> PreparedRun:
     """Look up, check and decide everything that a run needs.
 
@@ -180,13 +180,13 @@ def prepare(
 
 
 def iterate(
-    algorithm: Any,
+    algorithm: AlgorithmLike,
     problem: Problem,
     n_iter: int,
     *,
-    init: Any = None,
-    rng: Any = None,
-    **hyper: Any,
+    init: Init = None,
+    rng: Seed = None,
+    **hyper: Value,
 ) -> Iterator[Array]:
     """Yield the spectrogram after each iteration of an algorithm.
 
@@ -230,6 +230,5 @@ def iterate(
     # Spectrograms after every iteration exist on the arrays only, so no other machine is asked.
     ready = configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
-    run = PreparedRun(ready, problem, n_iter, init, rng, Choice(ARRAYS))
-    S = run.start()
-    return run.from_start(S)
+    first = problem.start(init, rng)
+    return PreparedRun(ready, problem, n_iter, first, None, Choice(ARRAYS)).from_start(first)

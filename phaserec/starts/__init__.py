@@ -4,7 +4,7 @@ A start is one function ``start(p, rng) -> S`` of a problem and a random generat
 with :func:`start` makes it a choice of ``init=`` and of ``--init``.
 """
 
-from phaserec.starts.registry import STARTS, Start, begin, find, names, registered, start, usual
+from phaserec.starts.registry import STARTS, Start, begin, find, names, start, usual
 
 # isort: split
 # Importing a family registers it, in the order of the choices.
@@ -18,7 +18,6 @@ __all__ = [
     "mixture",
     "names",
     "random",
-    "registered",
     "start",
     "usual",
     "zero",

@@ -1,11 +1,15 @@
 """Random phases from an explicit generator, the same in every library."""
 
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
+from phaserec._typing import Seed
 
-def random_phases(rng: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+Generator: TypeAlias = np.random.Generator | np.random.RandomState
+
+
+def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Phase factors, uniform on the circle.
 
     The first axis is frames, so that drawing a few frames at a time gives the same phases.
@@ -24,8 +28,10 @@ def random_phases(rng: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     ndarray
         complex64 or complex128.
     """
-    single = dtype == "float32" and isinstance(rng, np.random.Generator)
-    angles = rng.random(shape, dtype=np.float32) if single else rng.random(shape)
+    if dtype == "float32" and isinstance(rng, np.random.Generator):
+        angles: np.ndarray = rng.random(shape, dtype=np.float32)
+    else:
+        angles = rng.random(shape)
     angles = (2 * np.pi * angles).astype(dtype, copy=False)
     phases = np.empty(shape, np.result_type(np.complex64, dtype))
     np.cos(angles, out=phases.real)
@@ -33,7 +39,7 @@ def random_phases(rng: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return phases
 
 
-def as_rng(rng: Any) -> Any:
+def as_rng(rng: Seed) -> Generator:
     """Random generator from an int seed, a Generator, a RandomState or None."""
     if isinstance(rng, np.random.Generator | np.random.RandomState):
         return rng

@@ -1,24 +1,23 @@
 """Starts that look at nothing but magnitudes and mixture."""
 
-from typing import Any
-
 import numpy as np
 
+from phaserec._typing import Measurable
 from phaserec._xp import Array, complex_dtype, dtype_name, namespace
 from phaserec.projectors import unit
-from phaserec.starts.phases import random_phases
+from phaserec.starts.phases import Generator, random_phases
 from phaserec.starts.registry import start
 
 
 @start(needs_mixture=True)
-def mixture(p: Any, rng: Any) -> Array:
+def mixture(p: Measurable, rng: Generator) -> Array:
     """The phase of the mixture in every source: the amplitude mask."""
     xp = namespace(p.magnitudes)
     return p.magnitudes * xp.expand_dims(unit(p.X), axis=-3)
 
 
 @start
-def random(p: Any, rng: Any) -> Array:
+def random(p: Measurable, rng: Generator) -> Array:
     """Phases uniform on the circle; the same seed gives the same ones in every back end."""
     V = p.magnitudes
     *lead, n_bins, n_frames = V.shape
@@ -27,7 +26,7 @@ def random(p: Any, rng: Any) -> Array:
 
 
 @start
-def zero(p: Any, rng: Any) -> Array:
+def zero(p: Measurable, rng: Generator) -> Array:
     """Phase zero in every bin."""
     xp = namespace(p.magnitudes)
     return xp.astype(p.magnitudes, complex_dtype(xp, p.magnitudes))

@@ -3,10 +3,10 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
-from phaserec import _plugins
-from phaserec._words import suggestion
+from phaserec._registry import Registry
+from phaserec._typing import Init, Measurable, Seed
 from phaserec._xp import (
     Array,
     as_array,
@@ -18,7 +18,13 @@ from phaserec._xp import (
 )
 from phaserec.starts.phases import as_rng
 
-Make = Callable[..., Any]
+
+class Make(Protocol):
+    """``make(p, rng) -> S``, a complex spectrogram ``(..., J, F, T)``."""
+
+    def __call__(self, p: Any, rng: Any, /) -> Any: ...
+
+
 MakeT = TypeVar("MakeT", bound=Make)
 
 
@@ -49,7 +55,7 @@ class Start:
         return (inspect.getdoc(self.make) or "").partition("\n")[0]
 
 
-STARTS: dict[str, Start] = {}
+STARTS: Registry[Start] = Registry("start", "phaserec.starts")
 
 
 @overload
@@ -60,7 +66,9 @@ def start(make: MakeT, /) -> MakeT: ...
 def start(*, cite: str = "", needs_mixture: bool = False) -> Callable[[MakeT], MakeT]: ...
 
 
-def start(make: Make | None = None, *, cite: str = "", needs_mixture: bool = False) -> Any:
+def start(
+    make: MakeT | None = None, *, cite: str = "", needs_mixture: bool = False
+) -> MakeT | Callable[[MakeT], MakeT]:
     """Register a start under its name with dashes.
 
     Parameters
@@ -93,35 +101,25 @@ def start(make: Make | None = None, *, cite: str = "", needs_mixture: bool = Fal
     'nobody'
     """
 
-    def register(make: Make) -> Make:
-        name = make.__name__.replace("_", "-")
-        taken = STARTS.get(name)
-        # The same module run twice (a notebook cell) may register again; another one may not.
-        if taken is not None and taken.make.__module__ != make.__module__:
-            raise ValueError(f"start {name!r} exists already, in {taken.make.__module__}")
-        STARTS[name] = Start(name, make, cite, needs_mixture)
+    def register(make: MakeT) -> MakeT:
+        name = getattr(make, "__name__", type(make).__name__).replace("_", "-")
+        STARTS.add(name, Start(name, make, cite, needs_mixture), make)
         return make
 
     return register if make is None else register(make)
 
 
-def registered() -> dict[str, Start]:
-    """Every start by name, with those that installed packages add."""
-    _plugins.load("phaserec.starts")
-    return STARTS
-
-
 def names() -> list[str]:
     """Names of the registered starts."""
-    return list(registered())
+    return list(STARTS.everything())
 
 
-def usual(p: Any) -> str:
+def usual(p: Measurable) -> str:
     """Name of the start that a problem has where none is chosen."""
     return "random" if p.mixture is None else "mixture"
 
 
-def begin(p: Any, init: Any = None, rng: Any = None) -> Array:
+def begin(p: Measurable, init: Init = None, rng: Seed = None) -> Array:
     """Initial spectrogram of a problem.
 
     Parameters
@@ -160,7 +158,7 @@ def begin(p: Any, init: Any = None, rng: Any = None) -> Array:
     return xp.astype(S, complex_dtype(namespace(V), V), copy=False)
 
 
-def find(p: Any, init: str) -> Start:
+def find(p: Measurable, init: str) -> Start:
     """Start of a name, for a problem that has what it needs.
 
     Parameters
@@ -181,14 +179,14 @@ def find(p: Any, init: str) -> Start:
         If there is no such start, or it needs a mixture and there is none.
     """
     name = init.replace("_", "-").lower()
-    known = STARTS if name in STARTS else registered()
-    if name not in known:
-        choices = ", ".join(repr(each) for each in known)
+    found = STARTS.find(name)
+    if found is None:
+        choices = ", ".join(repr(each) for each in STARTS)
         raise ValueError(
-            f"init={init!r} is not one of {choices} or a complex array{suggestion(name, known)}"
+            f"init={init!r} is not one of {choices} or a complex array{STARTS.near(name)}"
         )
-    if known[name].needs_mixture and p.mixture is None:
+    if found.needs_mixture and p.mixture is None:
         raise ValueError(
             f"init={init!r} needs a mixture; give one, or use another start, such as 'random'"
         )
-    return known[name]
+    return found

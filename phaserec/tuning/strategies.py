@@ -6,20 +6,22 @@ generator, so one run of the most iterations gives the score after every smaller
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from phaserec._typing import Value
 from phaserec._words import suggestion
-from phaserec._xp import as_int
+from phaserec._xp import as_int, to_numpy
 from phaserec.algorithms import configure, resolve
 from phaserec.corpus.mixtures import Item
 from phaserec.corpus.workers import available_cores
-from phaserec.evaluation import Metric, Settings, by_source, registered
+from phaserec.evaluation import METRICS, Metric, Settings, by_source
 from phaserec.evaluation import resolve as resolve_metrics
 from phaserec.problem import Problem
 from phaserec.solving import NotFinite, prepare
@@ -40,14 +42,14 @@ class Candidate:
     """An algorithm with values of its hyper-parameters; the others have their defaults."""
 
     algorithm: str
-    hyper: dict[str, Any] = field(default_factory=dict)
+    hyper: dict[str, Value] = field(default_factory=dict)
 
     def __str__(self) -> str:
         values = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.items)
         return " ".join([self.algorithm, *values])
 
     @property
-    def items(self) -> list[tuple[str, Any]]:
+    def items(self) -> list[tuple[str, Value]]:
         """Hyper-parameters by name."""
         return list(self.hyper.items())
 
@@ -151,7 +153,7 @@ def summarise(scores: np.ndarray, statistic: str) -> np.ndarray:
 
 
 def candidates(
-    algorithms: Sequence[str], grid: Mapping[str, Sequence[Any]] | None = None
+    algorithms: Sequence[str], grid: Mapping[str, Sequence[Value]] | None = None
 ) -> list[Candidate]:
     """Every algorithm at every combination of the values of the hyper-parameters that it has.
 
@@ -273,18 +275,32 @@ def search(
     ):
         if value not in known:
             raise ValueError(f"{name}={value!r} must be one of {', '.join(known)}")
-    metric = _metric(score)
     n_iter = as_int("n_iter", n_iter, 0)
     jobs = available_cores() if jobs is None else as_int("jobs", jobs, 1)
     if not len(items) or not candidates:
         raise ValueError(f"{len(items)} item(s) and {len(candidates)} candidate(s): nothing to do")
     scores = np.full((len(candidates), len(items), n_iter + 1), np.nan)
     found = Search(tuple(candidates), scores, statistic)
+    score_item = partial(
+        _score_item, items, n_iter=n_iter, stft=stft, metric=_metric(score), source=source
+    )
     rounds = _rounds(len(candidates), len(items), strategy)
     order = np.arange(len(items))
     if strategy == "halving":
         order = np.random.default_rng(seed).permutation(len(items))
-    alive = list(range(len(candidates)))
+    yield from _play(found, rounds, order, score_item, jobs)
+    return found
+
+
+def _play(
+    found: Search,
+    rounds: Sequence[tuple[int, int]],
+    order: np.ndarray,
+    score_item: Callable[[int, list[Candidate]], np.ndarray],
+    jobs: int,
+) -> Iterator[float]:
+    """Fill in the scores of a search, round by round; yields the fraction done."""
+    alive = list(range(len(found.candidates)))
     # Of each round: candidates kept for it, and items it adds.
     sizes = [size for _, size in rounds]
     total = sum(k * n for (k, _), n in zip(rounds, np.diff([0, *sizes]), strict=True))
@@ -294,36 +310,24 @@ def search(
             if kept < len(alive):
                 best = sorted(alive, key=lambda k: (-found.curve(k).max(), k))
                 alive = sorted(best[:kept])
-            running = {
-                pool.submit(
-                    _score_item,
-                    items,
-                    int(i),
-                    [candidates[k] for k in alive],
-                    n_iter,
-                    stft,
-                    metric,
-                    source,
-                ): int(i)
-                for i in order[before:size]
-            }
+            tried = [found.candidates[k] for k in alive]
+            running = {pool.submit(score_item, int(i), tried): int(i) for i in order[before:size]}
             try:
                 for future in as_completed(running):
-                    scores[alive, running[future]] = future.result()
+                    found.scores[alive, running[future]] = future.result()
                     done += len(alive)
                     yield done / total
             finally:
                 for future in running:
                     future.cancel()
             before = size
-    return found
 
 
 def _metric(score: str) -> Metric:
     """Metric that can decide between candidates."""
     fit = [
         entry.name
-        for entry in registered().values()
+        for entry in METRICS.everything().values()
         if not (entry.joint or entry.improvement) and entry.better == "higher"
     ]
     if score not in fit:
@@ -353,6 +357,7 @@ def _score_item(
     items: Sequence[Item],
     index: int,
     candidates: Sequence[Candidate],
+    *,
     n_iter: int,
     stft: STFT,
     metric: Metric,
@@ -381,11 +386,11 @@ def _score_item(
 
     # A candidate that diverges scores worst, without a word.
     scores = np.full((len(candidates), n_iter + 1), -np.inf)
-    scores[:, 0] = measure(problem.waveforms(problem.start()))
+    scores[:, 0] = measure(to_numpy(problem.waveforms(problem.start())))
     with np.errstate(all="ignore"):
         for k, candidate in enumerate(candidates):
-            run = prepare(candidate.algorithm, problem, n_iter, **candidate.hyper)
+            run = prepare(configure(candidate.algorithm, candidate.hyper), problem, n_iter)
             with suppress(NotFinite):
                 for n, waveforms in enumerate(run.waveforms(), start=1):
-                    scores[k, n] = measure(waveforms)
+                    scores[k, n] = measure(to_numpy(waveforms))
     return scores

@@ -34,8 +34,8 @@ def test_the_points_are_the_measures_and_the_last_waveforms_the_result(make_prob
 
 @pytest.mark.parametrize("init", ["random", "mixture"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_followed_or_not_the_result_has_the_same_bits(name, init, make_problem, make_backend):
-    p = channels(make_problem(make_backend("numpy", 32), length=300))
+def test_followed_or_not_the_result_has_the_same_bits(name, init, make_problem, numpy64):
+    p = channels(make_problem(numpy64, length=300))
     hyper = {"mu": 0.01} if name == "bregmisi" else {}
     plain = prepare(name, p, 5, init=init, rng=3, **hyper).result()
     *_, (_, waveforms) = follow(prepare(name, p, 5, init=init, rng=3, **hyper))

@@ -1,0 +1,83 @@
+"""Registries: things by name, declared by decorators here and by entry points of other packages."""
+
+import warnings
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from phaserec._words import suggestion
+
+T = TypeVar("T")
+
+
+class Registry(dict[str, T]):
+    """What is registered, by name and in order.
+
+    Parameters
+    ----------
+    noun : str
+        What an entry is called in messages.
+    group : str
+        Group of entry points under which packages declare theirs.
+    """
+
+    def __init__(self, noun: str, group: str) -> None:
+        super().__init__()
+        self._noun, self._group = noun, group
+        self._makers: dict[str, Callable[..., Any]] = {}
+        self._loaded = False
+
+    def add(self, name: str, entry: T, made_of: Callable[..., Any]) -> None:
+        """Register an entry.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        entry : object
+            The entry.
+        made_of : callable
+            Function that it was made of.
+
+        Raises
+        ------
+        ValueError
+            If the name is taken by a function of another module. The same module run twice (a
+            notebook cell) may register again.
+        """
+        module = getattr(made_of, "__module__", None)
+        taken = getattr(self._makers.get(name), "__module__", module)
+        if name in self and taken != module:
+            raise ValueError(f"{self._noun} {name!r} exists already, in {taken}")
+        self[name] = entry
+        self._makers[name] = made_of
+
+    def everything(self) -> "Registry[T]":
+        """The registry, with what installed packages declare; importing that registers it.
+
+        Warns
+        -----
+        UserWarning
+            If a package cannot be imported; the others are there all the same.
+        """
+        if not self._loaded:
+            self._loaded = True
+            for point in entry_points(group=self._group):
+                try:
+                    point.load()
+                except Exception as error:  # whatever is wrong with it is not ours
+                    warnings.warn(
+                        f"{point.value}, which a package declares under {self._group}, cannot be "
+                        f"loaded: {type(error).__name__}: {error}",
+                        UserWarning,
+                        stacklevel=2,
+                    )
+        return self
+
+    def find(self, name: str) -> T | None:
+        """Entry of a name, or None; packages are imported only for what is not here."""
+        return self[name] if name in self else self.everything().get(name)
+
+    def near(self, name: str) -> str:
+        """Words that suggest the nearest names, or none."""
+        return suggestion(name, self)

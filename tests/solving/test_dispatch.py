@@ -1,0 +1,88 @@
+"""The machine of a run: found once, with reasons, told and forced."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from phaserec import STFT, Problem
+from phaserec.algorithms import ALGORITHMS
+from phaserec.solving import prepare, structural_reason
+
+
+@pytest.fixture
+def problem(make_problem, numpy64):
+    return make_problem(numpy64)
+
+
+def test_the_kernel_is_taken_where_it_can_be(problem):
+    run = prepare("misi", problem, 2)
+    assert run.machine == "kernel" and not run.choice.reasons
+
+
+@pytest.mark.parametrize(
+    ("change", "hyper", "reason"),
+    [
+        ({"weights": np.full((2, 1, 1), 0.5)}, {}, "the mixing weights are the caller's"),
+        ({"stft": STFT(14, 4)}, {}, "n_fft=14 is odd, or its half has a prime factor above 5"),
+        ({"scale": 1e200}, {}, "squares of magnitudes overflow or vanish in float64"),
+        ({}, {"momentum": np.full((9, 1), 0.5)}, "momentum is an array"),
+        ({}, {"momentum": 1e35}, "momentum is too large"),
+    ],
+)
+def test_reasons_name_what_stands_in_the_way(change, hyper, reason, make_sources):
+    stft = change.pop("stft", STFT(16, 4))
+    x = change.pop("scale", 1.0) * make_sources()
+    p = Problem(np.abs(stft(x)), x.sum(0), stft=stft, **change)
+    run = prepare("misi", p, 2, **hyper)
+    assert run.machine == "arrays" and run.choice.reasons == {"kernel": reason}
+
+
+def test_gradients_are_a_reason():
+    torch = pytest.importorskip("torch")
+    stft = STFT(16, 4)
+    x = torch.randn(2, 61)
+    p = Problem(stft(x).abs().requires_grad_(), x.sum(0), stft=stft)
+    assert "asks for a gradient" in prepare("misi", p, 2).choice.reasons["kernel"]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_reasons_are_sentences(name, problem):
+    reason = structural_reason(ALGORITHMS[name])
+    assert (name in ("raar", "difference-map", "hybrid", "bregmisi")) == (reason is not None)
+    if reason is not None:
+        assert len(reason.split()) > 5 and "__" not in reason
+        assert prepare(name, problem, 1).choice.reasons == {"kernel": reason}
+
+
+def test_the_environment_forces_the_arrays(problem, monkeypatch):
+    kernel = prepare("misi", problem, 3)
+    monkeypatch.setenv("PHASEREC_MACHINE", "arrays")
+    arrays = prepare("misi", problem, 3)
+    assert (kernel.machine, arrays.machine) == ("kernel", "arrays")
+    assert "PHASEREC_MACHINE" in arrays.choice.reasons["kernel"]
+    np.testing.assert_allclose(arrays.result(), kernel.result(), atol=1e-12)
+    monkeypatch.setenv("PHASEREC_MACHINE", "abacus")
+    with pytest.raises(ValueError, match="PHASEREC_MACHINE='abacus' must be 'arrays'"):
+        prepare("misi", problem, 3)
+
+
+def test_the_logger_tells(problem, caplog):
+    logger = logging.getLogger("phaserec")
+    propagate, logger.propagate = logger.propagate, True
+    try:
+        with caplog.at_level(logging.DEBUG, "phaserec"):
+            prepare("mix-incons", problem, 1, sigma=2.0)
+            prepare("raar", problem, 1)
+    finally:
+        logger.propagate = propagate
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0] == "mix-incons sigma=2.0 runs on the kernel"
+    assert told[1].startswith("raar runs on the arrays, not on the kernel: an iteration")
+
+
+def test_debug_shows_the_machine_on_the_command_line(phaserec):
+    code, _, err = phaserec("--debug", "invert", "--algo", "raar", "--n-iter", 1)
+    assert code == 0 and "phaserec: raar runs on the arrays" in err
+    code, _, err = phaserec("invert", "--algo", "raar", "--n-iter", 1)
+    assert code == 0 and not err

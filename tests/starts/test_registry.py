@@ -1,0 +1,83 @@
+"""Starts by name: declared once, found by every way in."""
+
+import numpy as np
+import pytest
+
+from phaserec import STFT, Problem, invert, iterate, starts
+from phaserec.solving import prepare
+
+
+@pytest.fixture
+def registry():
+    before = dict(starts.STARTS)
+    yield starts.STARTS
+    starts.STARTS.clear()
+    starts.STARTS.update(before)
+
+
+def test_what_ships():
+    assert starts.names() == ["mixture", "random", "zero"]
+    assert starts.STARTS["mixture"].needs_mixture
+    assert all(entry.summary for entry in starts.STARTS.values())
+
+
+def test_a_start_is_one_function(registry, make_problem, numpy64):
+    @starts.start(cite="nobody")
+    def quarter_turn(p, rng):
+        """All phases are a quarter turn."""
+        return 1j * p.magnitudes
+
+    p = make_problem(numpy64)
+    assert registry["quarter-turn"].summary == "All phases are a quarter turn."
+    S = 1j * p.magnitudes
+    for name in ("quarter-turn", "quarter_turn", "Quarter-Turn"):
+        np.testing.assert_array_equal(p.start(name), S)
+    by_name, by_value = (
+        invert(p.magnitudes, p.mixture, stft=p.stft, algorithm="misi", n_iter=3, init=init)
+        for init in ("quarter-turn", S)
+    )
+    np.testing.assert_array_equal(by_name, by_value)
+    (one,) = iterate("misi", p, 1, init="quarter-turn")
+    (other,) = iterate("misi", p, 1, init=S)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_start_takes_the_generator(registry, make_problem, numpy64):
+    @starts.start
+    def signs(p, rng):
+        return (1 + 0j) * p.magnitudes * rng.choice([-1.0, 1.0], p.magnitudes.shape)
+
+    p = make_problem(numpy64)
+    one, again, other = (prepare("misi", p, 2, init="signs", rng=k).result() for k in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_unknown_starts_are_refused_before_anything_runs(make_problem, numpy64):
+    p = make_problem(numpy64)
+    for run in (prepare, iterate):
+        with pytest.raises(ValueError, match=r"init='mixtre'.*did you mean 'mixture'"):
+            run("misi", p, 1, init="mixtre")
+
+
+def test_a_mixture_is_asked_for(make_problem, numpy64):
+    p = make_problem(numpy64)
+    alone = Problem(p.magnitudes, stft=p.stft)
+    with pytest.raises(ValueError, match="init='mixture' needs a mixture"):
+        prepare("griffin-lim", alone, 1, init="mixture")
+
+
+def test_a_name_is_taken_once(registry):
+    def random(p, rng):
+        return p.magnitudes
+
+    with pytest.raises(ValueError, match=r"'random' exists already, in phaserec\.starts\.plain"):
+        starts.start(random)
+
+
+def test_the_usual_start():
+    stft = STFT(16, 4)
+    x = np.random.default_rng(0).standard_normal((2, 61))
+    V = np.abs(stft(x))
+    assert starts.usual(Problem(V, stft=stft)) == "random"
+    assert starts.usual(Problem(V, x.sum(0), stft=stft)) == "mixture"
