@@ -20,7 +20,7 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.runtime.nrt import rtsys
 
-_ENGINE = ("engine", "fft", "handover", "lanes", "layout", "overlap", "tiles")
+_ENGINE = ("engine", "fft", "handover", "lanes", "layout", "overlap", "sweep", "tiles")
 
 _LOCK = threading.Lock()
 

@@ -4,13 +4,8 @@ For each block: read and window the frames, transform, apply the bin rule, trans
 and overlap-add.  The signal is updated in place: a finished block of columns is written after
 the last frame that reads it.
 
-A sweep over the blocks does several iterations, its levels: each follows the one before at the
-distance that frames reach ahead (the spill), a stretch of blocks at a time, so that what a stretch
-needs comes from memory once a sweep.  With several threads each takes a contiguous range of
-blocks.  Towards a range of another thread each level ends a spill earlier than the one before;
-the second of the two threads does what is missing on both sides of the seam, once both have done
-their ranges, while the first begins its next sweep at the other end.  Between sweeps seams move
-away from the faster thread.  Sums are always made in the same order.
+Which block goes through which iteration when is in :mod:`.sweep`, and how threads wait for each
+other in :mod:`.handover`.  Sums are always made in the same order.
 """
 
 from __future__ import annotations
@@ -29,12 +24,18 @@ from .handover import FIRST, LEFT, LINE, RANGES, SEAMS, meet, read, wait, write
 from .lanes import load, prefetch, select, spread, store
 from .layout import PAIRS, TILE, Grid, aligned_zeros, no_spectrogram, wrap
 from .overlap import overlap_add
+from .sweep import (
+    Sweep,
+    divide,
+    is_close,
+    is_held,
+    near_blocks,
+    range_visits,
+    seam_begins,
+    steps,
+    visit,
+)
 from .tiles import load_complex, load_real
-
-# Iterations of a sweep, and the bytes of a stretch of blocks that each of them does in turn: about
-# a second-level cache. The third is shared with others.
-_DEPTH = 8
-_NEAR = 1_000_000
 
 
 class Job(NamedTuple):
@@ -161,20 +162,6 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, work, job, block
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _visit(job, spill, levels, first, last, seam, step):
-    """Return level and block of a step of a sweep, and the first block of the level and its end."""
-    if seam:
-        level = step // (2 * levels * spill)
-        low, high = first - level * spill, first + level * spill
-        return level, low + step % (2 * levels * spill), low, high
-    level = step // job.stretch % levels
-    low = first + (level * spill if job.part > 0 else 0)
-    high = last - (level * spill if job.part < job.parts - 1 else 0)
-    place = step // (levels * job.stretch) * job.stretch + step % job.stretch
-    return level, first + place - level * spill, low, high
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _end_range(notes, job, sweep, levels, again):
     """Tell the neighbours that a range is done; return its next bounds, or -1 when aborted."""
     part = job.part
@@ -184,13 +171,11 @@ def _end_range(notes, job, sweep, levels, again):
     if job.play and again:
         # Before the neighbours may go on, so that none is a sweep ahead when a seam is placed.
         if part > 0:
-            low, high = first - job.play, first + job.play
-            if not meet(notes, part, part - 1, sweep, levels, low, high):
+            if not meet(notes, part, part - 1, sweep, levels, first, job.play):
                 return -1, -1
             first = read(notes, part * LINE + FIRST)
         if part < job.parts - 1:
-            low, high = last - job.play, last + job.play
-            if not meet(notes, part + 1, part + 1, sweep, levels, low, high):
+            if not meet(notes, part + 1, part + 1, sweep, levels, last, job.play):
                 return -1, -1
             last = read(notes, (part + 1) * LINE + FIRST)
     write(notes, part * LINE + RANGES, sweep + 1)
@@ -229,39 +214,38 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, not
     stride = width * (spill + 1)
     tails = work.tails
     before, after = job.part > 0, job.part < job.parts - 1
+    ends = job.ends and not after
     first, last = job.first, job.last
     next_first, next_last = first, last
     # From this block on the seam after the range must be done with the sweep before.
-    other = last
+    free = last
     done = 0
-    sweep = 0
+    turn = 0
     while done < job.iterations:
         levels = min(job.depth, job.iterations - done)
+        sweep = Sweep(levels, spill, job.stretch, first, last, before, after, ends)
         done += levels
-        odd = sweep % 2 if job.parts > 1 else 0
+        odd = turn % 2 if job.parts > 1 else 0
         if job.begins:
             begin = (2 * job.part + odd) * job.depth * rows * stride
             tails[begin : begin + levels * rows * stride] = 0
-        left = levels * (last - first) - (before + after) * spill * levels * (levels - 1) // 2
+        left = range_visits(sweep)
         # The thread's own range; then, where another lies before it, the seam between the two.
         for seam in range(2):
             if seam:
                 again = done < job.iterations
-                next_first, next_last = _end_range(notes, job, sweep, levels, again)
+                next_first, next_last = _end_range(notes, job, turn, levels, again)
                 if next_last < 0:
                     return
-            steps = 2 * levels * spill
-            if not seam:
-                steps = last - first + (levels - 1) * spill
-                steps = (steps + job.stretch - 1) // job.stretch * job.stretch
-            for step in range(0 if seam and not before else steps * levels):
-                level, block, low, high = _visit(job, spill, levels, first, last, seam, step)
-                pending = (2 * (job.part - seam) + odd) * job.depth + level
+            for step in range(steps(sweep, seam)):
+                at = visit(sweep, seam, step)
+                pending = (2 * (job.part - seam) + odd) * job.depth + at.level
                 pending *= rows * stride
-                held = level * spill * rows * width
-                if low <= block < high:
+                held = at.level * spill * rows * width
+                if at.low <= at.block < at.high:
+                    block = at.block
                     if not seam:
-                        if after and block >= other and not wait(notes, job.part + 1, SEAMS, sweep):
+                        if after and block >= free and not wait(notes, job.part + 1, SEAMS, turn):
                             return
                         write(notes, job.part * LINE + LEFT, left)
                         left -= 1
@@ -271,32 +255,30 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, not
                     for i in range(rows):
                         # The next block reaches one line further than this one did.
                         prefetch(signal, i * geo.columns + (block + 2) * width)
-                    if before and not seam and block < low + spill:
-                        to = held + (block - low) * rows * width
+                    if is_held(sweep, seam, at):
+                        to = held + (block - at.low) * rows * width
                         for i in range(rows):
                             store(work.held, to + i * width, load(tails, pending + i * stride))
                     else:
-                        at = block * width
+                        to = block * width
                         _apply_gain(geo, block, tails, pending, stride, rows)
-                        finish(tails, pending, stride, signal, side, at, geo, hyper, job.sources)
-                at_seam = seam and block == high
-                at_end = job.ends and not after and not seam and block == high - 1
-                for k in range(spill if at_seam or at_end else 0):
+                        finish(tails, pending, stride, signal, side, to, geo, hyper, job.sources)
+                for k in range(spill if is_close(sweep, seam, at) else 0):
                     # Columns that the blocks before have begun.
-                    column = high + k
+                    column = at.high + k
                     begun = pending + (k + 1) * width
-                    if at_seam:
+                    if seam:
                         for i in range(rows):
                             to = begun + i * stride
                             later = load(work.held, held + (k * rows + i) * width)
                             store(tails, to, later + load(tails, to))
                     _apply_gain(geo, column, tails, begun, stride, rows)
-                    at = column * width
-                    finish(tails, begun, stride, signal, side, at, geo, hyper, job.sources)
-        other = last - job.depth * spill
+                    to = column * width
+                    finish(tails, begun, stride, signal, side, to, geo, hyper, job.sources)
+        free = seam_begins(sweep)
         first, last = next_first, next_last
-        sweep += 1
-        write(notes, job.part * LINE + SEAMS, sweep)
+        turn += 1
+        write(notes, job.part * LINE + SEAMS, turn)
 
 
 @dataclass(frozen=True)
@@ -351,17 +333,18 @@ class Pass:
             Number of threads, at most.
         """
         geo = self.grid.geometry
-        # A range must be able to hold back the columns it shares with the range before.
-        parts = max(1, min(threads, geo.blocks // (2 * geo.spill)))
-        bounds = self._bounds(parts)
-        depth = min(_DEPTH, iterations) if self._stretch < geo.blocks else 1
-        if parts > 1:
-            # Deeper, the work on the seams would be too much, and they would meet.
-            depth = min(depth, 1 + geo.blocks // parts // (8 * geo.spill))
-        # A range keeps as much as its two seams take. Where the sums of a column have more than two
-        # terms, where it begins shows in their last bits.
-        play = (geo.blocks // parts - 2 * depth * geo.spill) // 2
-        play = play if geo.size <= geo.hop * geo.width and parts > 1 else 0
+        division = divide(
+            geo.blocks,
+            geo.spill,
+            iterations=iterations,
+            threads=threads,
+            stretch=self._stretch,
+            # Where the sums of a column have more than two terms, where a range begins shows in
+            # their last bits.
+            movable=geo.size <= geo.hop * geo.width,
+        )
+        bounds, depth, play = division.bounds, division.depth, division.play
+        parts = len(bounds) - 1
         notes = handover.make_notes(bounds)
         tails = self._tails(2 * parts * depth if parts > 1 else depth)
         shared = self._shared(x, 0)
@@ -402,10 +385,6 @@ class Pass:
             np.array([*self.hyper, 0.0], self.grid.dtype),
         )
 
-    def _bounds(self, parts: int) -> list[int]:
-        """First blocks of equal ranges, and the end of the last one."""
-        return [self.grid.geometry.blocks * part // parts for part in range(parts + 1)]
-
     def _tails(self, count: int) -> np.ndarray:
         geo = self.grid.geometry
         size = count * self.sources * geo.hop * geo.width * (geo.spill + 1)
@@ -434,7 +413,7 @@ class Pass:
     def _stretch(self) -> int:
         """Blocks that are near together with their signals, magnitudes and spectrograms."""
         size = sum(array.nbytes for array in (self.signal, self.side, self.v, self.state))
-        return max(1, _NEAR * self.grid.geometry.blocks // size)
+        return near_blocks(self.grid.geometry.blocks, size)
 
 
 def _run_together(entry, calls, notes) -> None:

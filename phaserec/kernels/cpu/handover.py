@@ -16,6 +16,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .sweep import moved
+
 # Entries of a line, which is two cache lines long: processors fetch pairs.
 LEFT = 0  # visits that remain of the range in this sweep
 RANGES = 1  # sweeps whose range is done
@@ -101,17 +103,18 @@ def wait(notes, part, entry, goal):
 
 
 @njit(cache=True, nogil=True)
-def meet(notes, part, other, sweep, levels, low, high):
+def meet(notes, part, other, sweep, levels, home, play):
     """Place the seam before ``part`` for the next sweep; return False when aborted.
 
     Called by the threads on both sides of it once the own range is done; ``other`` is the part of
     the other one.  The first to come moves the seam into the range of the one that is behind, by
-    half of what that one has left.
+    half of what that one has left, within ``play`` of the place ``home`` that it had at first.
     """
     line = part * LINE
     if _fetch_add(notes, line + MEETINGS, 1) == 2 * sweep:
         shift = read(notes, other * LINE + LEFT) // (2 * levels)
-        place = read(notes, line + FIRST) + (shift if other == part else -shift)
-        write(notes, line + FIRST, min(max(place, low), high))
+        if other < part:
+            shift = -shift
+        write(notes, line + FIRST, moved(read(notes, line + FIRST), home, play, shift))
         write(notes, line + MOVES, sweep + 1)
     return wait(notes, part, MOVES, sweep + 1)
