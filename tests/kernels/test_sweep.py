@@ -8,17 +8,42 @@ import pytest
 from numba import njit
 
 from phaserec.kernels.cpu import sweep
-from phaserec.kernels.cpu.sweep import Sweep, Visit, divide
+from phaserec.kernels.cpu.sweep import (
+    Division,
+    Sweep,
+    Visit,
+    divide,
+    equal_ranges,
+    is_close,
+    is_held,
+    moved,
+    near_blocks,
+    next_sweep,
+    range_visits,
+    seam_begins,
+    shares,
+    steps,
+    visit,
+)
 
 
 def one_range(first, last, *, levels=3, spill=1, stretch=4, before=False, after=False):
     """A sweep over a range."""
-    return Sweep(levels, spill, stretch, first, last, before, after, not after)
+    return Sweep(
+        levels=levels,
+        spill=spill,
+        stretch=stretch,
+        first=first,
+        last=last,
+        before=before,
+        after=after,
+        ends=not after,
+    )
 
 
 def visits(now, seam=0):
     """The visits of a range or of its seam, in order."""
-    found = (sweep.visit(now, seam, step) for step in range(sweep.steps(now, seam)))
+    found = (visit(now, seam, step) for step in range(steps(now, seam)))
     return [at for at in found if at.low <= at.block < at.high]
 
 
@@ -35,11 +60,10 @@ RANGES = [
 def test_ranges_and_seams_visit_every_block_once_in_every_level(levels, spill, stretch, parts):
     size = 2 * levels * spill
     for blocks in (parts * size, parts * size + 1, parts * size + 40):
-        bounds = sweep.equal_ranges(blocks, parts)
+        division = Division(equal_ranges(blocks, parts), depth=levels, stretch=stretch, play=0)
         counts = Counter()
-        for part in range(parts):
-            before, after = part > 0, part < parts - 1
-            now = Sweep(levels, spill, stretch, *bounds[part : part + 2], before, after, not after)
+        for share in shares(division, levels):
+            now = next_sweep(share, spill, 0, share.first, share.last)
             for seam in range(2):
                 counts.update((at.level, at.block) for at in visits(now, seam))
         assert counts == Counter(product(range(levels), range(blocks)))
@@ -66,15 +90,15 @@ def test_what_a_stretch_needs_is_near():
 
 def test_the_visits_of_a_range_are_counted():
     for now in RANGES:
-        assert sweep.range_visits(now) == len(visits(now))
+        assert range_visits(now) == len(visits(now))
 
 
 def test_a_seam_ends_each_level_once():
     for now, seam in product(RANGES, range(2)):
         ends = Counter(
             at.level
-            for at in (sweep.visit(now, seam, step) for step in range(sweep.steps(now, seam)))
-            if sweep.is_close(now, seam, at)
+            for at in (visit(now, seam, step) for step in range(steps(now, seam)))
+            if is_close(now, seam, at)
         )
         there = now.before if seam else not now.after
         assert ends == (Counter(range(now.levels)) if there else Counter())
@@ -120,11 +144,11 @@ class Columns:
             for column in self.open[pending]:
                 assert at.block not in column
                 column.add(at.block)
-            if sweep.is_held(now, seam, at):
+            if is_held(now, seam, at):
                 self.held[part, at.level, at.block - at.low] = self.open[pending][0]
             else:
                 self.store(at.block, iteration, self.open[pending][0])
-        if sweep.is_close(now, seam, at):
+        if is_close(now, seam, at):
             for k in range(self.spill):
                 blocks = self.open[pending][k + 1]
                 if seam:
@@ -137,41 +161,39 @@ class Columns:
         if self.met[part] == turn:
             self.met[part] += 1
             shift = int(self.rng.integers(-self.blocks, self.blocks + 1)) // (2 * levels)
-            self.places[part] = sweep.moved(self.places[part], home, play, shift)
+            self.places[part] = moved(self.places[part], home, play, shift)
         return self.places[part]
 
     def thread(self, part):
         """One thread: after every step it says what it waits for."""
-        after, division = part < self.parts - 1, self.division
-        first, last = self.places[part : part + 2]
+        share = shares(self.division, self.iterations)[part]
+        first, last = share.first, share.last
         free, done, turn = last, 0, 0
         while done < self.iterations:
-            levels = min(division.depth, self.iterations - done)
-            stretch = division.stretch
-            now = Sweep(levels, self.spill, stretch, first, last, part > 0, after, not after)
+            now = next_sweep(share, self.spill, done, first, last)
             odd = turn % 2
-            for level in range(levels):
+            for level in range(now.levels):
                 self.open[part, odd, level] = self.nothing()
-            for step in range(sweep.steps(now, 0)):
-                at = sweep.visit(now, 0, step)
-                if after and at.low <= at.block < at.high and at.block >= free:
+            for step in range(steps(now, 0)):
+                at = visit(now, 0, step)
+                if now.after and at.low <= at.block < at.high and at.block >= free:
                     yield self.seams, part + 1, turn
                 self.step(now, part, 0, odd, at, done + at.level)
                 yield self.seams, part, 0
-            if after:
+            if now.after:
                 yield self.seams, part + 1, turn
-            if division.play and done + levels < self.iterations:
-                first = self.meet(part, turn, levels) if part else first
-                last = self.meet(part + 1, turn, levels) if after else last
+            if share.play and done + now.levels < self.iterations:
+                first = self.meet(part, turn, now.levels) if now.before else first
+                last = self.meet(part + 1, turn, now.levels) if now.after else last
             self.ranges[part] += 1
-            if part:
+            if now.before:
                 yield self.ranges, part - 1, turn + 1
-            for step in range(sweep.steps(now, 1)):
-                at = sweep.visit(now, 1, step)
+            for step in range(steps(now, 1)):
+                at = visit(now, 1, step)
                 self.step(now, part, 1, odd, at, done + at.level)
                 yield self.seams, part, 0
-            free = sweep.seam_begins(now)
-            done += levels
+            free = seam_begins(now)
+            done += now.levels
             turn += 1
             self.seams[part] += 1
 
@@ -246,14 +268,14 @@ def test_long_signals_get_all_threads_and_levels():
 
 
 def test_a_seam_moves_where_there_is_play():
-    assert sweep.moved(50, 50, 20, 7) == 57 and sweep.moved(57, 50, 20, -17) == 40
+    assert moved(50, 50, 20, 7) == 57 and moved(57, 50, 20, -17) == 40
     for place, shift in product(range(30, 71), range(-100, 101)):
-        assert 30 <= sweep.moved(place, 50, 20, shift) <= 70
+        assert 30 <= moved(place, 50, 20, shift) <= 70
 
 
 def test_a_stretch_is_as_many_blocks_as_fit():
-    assert sweep.near_blocks(100, 10 * sweep._NEAR) == 10
-    assert sweep.near_blocks(100, 1000 * sweep._NEAR) == 1
+    assert near_blocks(100, 10 * sweep._NEAR) == 10
+    assert near_blocks(100, 1000 * sweep._NEAR) == 1
 
 
 # -- compiled -----------------------------------------------------------------------------------
@@ -262,22 +284,22 @@ def test_a_stretch_is_as_many_blocks_as_fit():
 @njit
 def compiled(now, seam):
     """Steps, and what each of them is, as the compiled loop has them."""
-    count = sweep.steps(now, seam)
+    count = steps(now, seam)
     out = np.zeros((count, 6), np.int64)
     for step in range(count):
-        at = sweep.visit(now, seam, step)
+        at = visit(now, seam, step)
         out[step, :4] = at.level, at.block, at.low, at.high
-        out[step, 4] = sweep.is_held(now, seam, at)
-        out[step, 5] = sweep.is_close(now, seam, at)
-    return out, sweep.range_visits(now), sweep.seam_begins(now)
+        out[step, 4] = is_held(now, seam, at)
+        out[step, 5] = is_close(now, seam, at)
+    return out, range_visits(now), seam_begins(now)
 
 
 def test_compiled_sweeps_are_those_of_python():
     for now, seam in product(RANGES, range(2)):
         out, count, begins = compiled(now, seam)
-        assert (count, begins) == (sweep.range_visits(now), sweep.seam_begins(now))
-        assert len(out) == sweep.steps(now, seam)
+        assert (count, begins) == (range_visits(now), seam_begins(now))
+        assert len(out) == steps(now, seam)
         for step, row in enumerate(out.tolist()):
-            at = sweep.visit(now, seam, step)
+            at = visit(now, seam, step)
             assert Visit(*row[:4]) == at
-            assert row[4:] == [sweep.is_held(now, seam, at), sweep.is_close(now, seam, at)]
+            assert row[4:] == [is_held(now, seam, at), is_close(now, seam, at)]

@@ -397,14 +397,15 @@ def inverse(plan, z, row, window):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def split(plan, z, row, width, first, count, c, re, im):
+def split(plan, z, row, width, pairs, c, re, im):
     """Turn complex rows into bins of the real spectrum.
 
-    Pairs p = first .. first + count - 1 give bins p (to lane rows ``re + p - first`` and
-    ``im + p - first`` of ``c``) and h - p (``count`` rows further).
+    Bins p of ``pairs`` go to lane rows ``re + p - first`` and ``im + p - first`` of ``c``, and bins
+    h - p ``count`` rows further.
     """
+    count = pairs.count
     for i in range(count):
-        p = first + i
+        p = pairs.first + i
         mirror = plan.half - p if p else 0
         a = (row + plan.frequency_row[p]) * 2 * width
         b = (row + plan.frequency_row[mirror]) * 2 * width
@@ -421,10 +422,11 @@ def split(plan, z, row, width, first, count, c, re, im):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def merge(plan, z, row, width, first, count, c, re, im):
+def merge(plan, z, row, width, pairs, c, re, im):
     """Turn bins of a real spectrum back into complex rows: `split` backwards, times 2."""
+    count = pairs.count
     for i in range(count):
-        p = first + i
+        p = pairs.first + i
         mirror = plan.half - p if p else 0
         a = (row + plan.frequency_row[p]) * 2 * width
         b = (row + plan.frequency_row[mirror]) * 2 * width

@@ -103,18 +103,19 @@ def wait(notes, part, entry, goal):
 
 
 @njit(cache=True, nogil=True)
-def meet(notes, part, other, sweep, levels, home, play):
+def meet(notes, part, other, turn, levels, home, play):
     """Place the seam before ``part`` for the next sweep; return False when aborted.
 
-    Called by the threads on both sides of it once the own range is done; ``other`` is the part of
-    the other one.  The first to come moves the seam into the range of the one that is behind, by
-    half of what that one has left, within ``play`` of the place ``home`` that it had at first.
+    Called by the threads on both sides of it once the own range is done, in the sweep ``turn`` of
+    ``levels`` iterations; ``other`` is the part of the other one.  The first to come moves the seam
+    into the range of the one that is behind, by half of what that one has left, within ``play`` of
+    the place ``home`` that it had at first.
     """
     line = part * LINE
-    if _fetch_add(notes, line + MEETINGS, 1) == 2 * sweep:
+    if _fetch_add(notes, line + MEETINGS, 1) == 2 * turn:
         shift = read(notes, other * LINE + LEFT) // (2 * levels)
         if other < part:
             shift = -shift
         write(notes, line + FIRST, moved(read(notes, line + FIRST), home, play, shift))
-        write(notes, line + MOVES, sweep + 1)
-    return wait(notes, part, MOVES, sweep + 1)
+        write(notes, line + MOVES, turn + 1)
+    return wait(notes, part, MOVES, turn + 1)

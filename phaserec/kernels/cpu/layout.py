@@ -50,6 +50,22 @@ class Geometry(NamedTuple):
     ramp: np.ndarray  # 0, 1, 2, ... one lane
 
 
+class Frames(NamedTuple):
+    """A block of frames, one in each lane."""
+
+    first: int
+    end: int  # frames of the signal: from here on they do not exist
+    width: int
+
+
+class Pairs(NamedTuple):
+    """Bins p and h - p of a real frame, p = first .. first + count - 1."""
+
+    first: int
+    count: int
+    half: int  # h
+
+
 class Grid:
     """Frames of one signal length: tables, and conversions between signals and rows.
 
@@ -228,9 +244,18 @@ def wrap(array: np.ndarray, origin: int = 0) -> Spectrogram:
     pieces = array.itemsize // real.itemsize
     extent = 1 + sum((n - 1) * s for n, s in zip(array.shape, steps, strict=True))
     data = np.asarray(_Writable(array, extent * pieces, real))
-    return Spectrogram(data, array.shape[0], *(s * pieces for s in steps), origin)
+    return Spectrogram(
+        data=data,
+        sources=array.shape[0],
+        source_step=steps[0] * pieces,
+        bin_step=steps[1] * pieces,
+        frame_step=steps[2] * pieces,
+        origin=origin,
+    )
 
 
 def no_spectrogram(dtype) -> Spectrogram:
     """Stand for an absent spectrogram."""
-    return Spectrogram(np.zeros(1, dtype), 0, 0, 0, 0, 0)
+    return Spectrogram(
+        data=np.zeros(1, dtype), sources=0, source_step=0, bin_step=0, frame_step=0, origin=0
+    )

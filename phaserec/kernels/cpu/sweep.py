@@ -40,6 +40,21 @@ class Division(NamedTuple):
     play: int  # blocks that a seam may move from its first place
 
 
+class Share(NamedTuple):
+    """What one thread does in a call."""
+
+    part: int  # number of its range
+    parts: int
+    first: int  # first block
+    last: int  # one past the last block
+    iterations: int
+    depth: int  # most iterations of a sweep
+    stretch: int
+    play: int
+    begins: bool  # False when columns are pending from the blocks of a call before
+    ends: bool  # False when the blocks after the last range follow in another call
+
+
 class Sweep(NamedTuple):
     """A sweep of one thread, over its range and the seam between it and the range before."""
 
@@ -104,7 +119,44 @@ def divide(
         depth = min(depth, 1 + blocks // parts // (8 * spill))
         # A range keeps as much as its two seams take.
         play = (blocks // parts - 2 * depth * spill) // 2 if movable else 0
-    return Division(equal_ranges(blocks, parts), depth, stretch, play)
+    bounds = equal_ranges(blocks, parts)
+    return Division(bounds=bounds, depth=depth, stretch=stretch, play=play)
+
+
+def shares(division: Division, iterations: int) -> list[Share]:
+    """Shares of all threads, in the order of their ranges."""
+    parts = len(division.bounds) - 1
+    return [
+        Share(
+            part=part,
+            parts=parts,
+            first=division.bounds[part],
+            last=division.bounds[part + 1],
+            iterations=iterations,
+            depth=division.depth,
+            stretch=division.stretch,
+            play=division.play,
+            begins=True,
+            ends=True,
+        )
+        for part in range(parts)
+    ]
+
+
+@_compilable
+def next_sweep(share: Share, spill: int, done: int, first: int, last: int) -> Sweep:
+    """Sweep of a share after ``done`` iterations, over the range as the seams are then."""
+    after = share.part < share.parts - 1
+    return Sweep(
+        levels=min(share.depth, share.iterations - done),
+        spill=spill,
+        stretch=share.stretch,
+        first=first,
+        last=last,
+        before=share.part > 0,
+        after=after,
+        ends=share.ends and not after,
+    )
 
 
 @_compilable
@@ -132,12 +184,12 @@ def visit(sweep: Sweep, seam: int, step: int) -> Visit:
     if seam:
         level = step // (2 * levels * spill)
         low, high = first - level * spill, first + level * spill
-        return Visit(level, low + step % (2 * levels * spill), low, high)
+        return Visit(level=level, block=low + step % (2 * levels * spill), low=low, high=high)
     level = step // stretch % levels
     low = first + sweep.before * level * spill
     high = sweep.last - sweep.after * level * spill
     place = step // (levels * stretch) * stretch + step % stretch
-    return Visit(level, first + place - level * spill, low, high)
+    return Visit(level=level, block=first + place - level * spill, low=low, high=high)
 
 
 @_compilable
