@@ -1,14 +1,12 @@
 """The fused iteration: one pass over blocks of frames does everything for a block in cache.
 
 For each block: read and window the frames, transform, apply the bin rule, transform back, window
-and overlap-add.  The signal is updated in place: a finished block of columns is written after
+and overlap-add. The signal is updated in place: a finished block of columns is written after
 the last frame that reads it.
 
 Which block goes through which iteration when is in :mod:`.sweep`, and how threads wait for each
-other in :mod:`.handover`.  Sums are always made in the same order.
+other in :mod:`.handover`. Sums are always made in the same order.
 """
-
-from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -18,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from . import handover
-from .fft import Plan, forward, inverse, merge, split
-from .handover import FIRST, LEFT, LINE, RANGES, SEAMS, meet, read, wait, write
-from .lanes import load, prefetch, select, spread, store
-from .layout import (
+from phaserec.kernels.cpu import handover
+from phaserec.kernels.cpu.fft import Plan, forward, inverse, merge, split
+from phaserec.kernels.cpu.handover import FIRST, LEFT, LINE, RANGES, SEAMS, meet, read, wait, write
+from phaserec.kernels.cpu.lanes import load, prefetch, select, spread, store
+from phaserec.kernels.cpu.layout import (
     PAIRS,
     TILE,
     Frames,
@@ -34,8 +32,8 @@ from .layout import (
     no_spectrogram,
     wrap,
 )
-from .overlap import overlap_add
-from .sweep import (
+from phaserec.kernels.cpu.overlap import overlap_add
+from phaserec.kernels.cpu.sweep import (
     Share,
     divide,
     is_close,
@@ -48,7 +46,7 @@ from .sweep import (
     steps,
     visit,
 )
-from .tiles import load_complex, load_real
+from phaserec.kernels.cpu.tiles import load_complex, load_real
 
 
 class Task(NamedTuple):
@@ -57,7 +55,7 @@ class Task(NamedTuple):
     sources: int
     group: int  # sources given together: all of them, or 1
     analyse: bool  # whether the rule looks at the current signal
-    mixed: bool  # whether its complex spectrogram is that of the mixture in `side`
+    mixed: bool  # whether its complex spectrogram is that of the mixture in ``side``
 
 
 class Data(NamedTuple):
@@ -69,13 +67,13 @@ class Data(NamedTuple):
     x: Spectrogram  # complex spectrogram of one or of all sources
     signal: np.ndarray  # the iterate in row layout
     side: np.ndarray  # whatever else the sample rule needs, in row layout
-    state: np.ndarray  # state spectrograms, `Grid.state`
+    state: np.ndarray  # state spectrograms, as ``Grid.state`` makes them
     hyper: np.ndarray  # table of the rules
     task: Task
 
 
 class Work(NamedTuple):
-    """Buffers of one thread, but for `tails`, which holds those of all."""
+    """Buffers of one thread, but for ``tails``, which holds those of all."""
 
     z: np.ndarray  # spectra of a group of sources
     c: np.ndarray  # [source][re, im][bin][lane]: bins given to and taken from the rule
@@ -112,7 +110,7 @@ def _apply_gain(geo, block, tile, at, stride, rows):
 
 @_inlined
 def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, block, pending):
-    """Take a block of frames through an iteration, up to the overlap-add from `pending` on."""
+    """Take a block of frames through an iteration, up to the overlap-add from ``pending`` on."""
     width, sources, group = geo.width, task.sources, task.group
     all_pairs = plan.half // 2 + 1
     chunks = (all_pairs + PAIRS - 1) // PAIRS
@@ -174,7 +172,7 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, bloc
 
 @_inlined
 def _complete(finish, geo, signal, side, hyper, task, work, column, at, stride):
-    """Store a block of columns that no later frame touches: its lanes begin at `at`."""
+    """Store a block of columns that no later frame touches: its lanes begin at ``at``."""
     _apply_gain(geo, column, work.tails, at, stride, task.sources * geo.hop)
     finish(
         work.tails,
@@ -207,7 +205,7 @@ def _add_held(work, held, width, at, stride, rows):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _end_range(notes, share, turn, levels, again):
-    """Tell the neighbours that a range is done; return its next bounds, or -1 when aborted."""
+    """Tell the neighbours that a range is done: its next bounds, or -1 when aborted."""
     part, play = share.part, share.play
     first, last = share.first, share.last
     after = part < share.parts - 1
@@ -254,7 +252,7 @@ def iterate(rule, finish, data, work, notes, share):
     work : Work
         Buffers of this one.
     notes : 1-D array
-        Notes of the call, `handover.make_notes`.
+        Notes of the call, :func:`.handover.make_notes`.
     share : sweep.Share
         What this thread does.
     """

@@ -1,15 +1,20 @@
-"""Loads small tiles of a caller's spectrogram as lane rows.
+"""Small tiles of a caller's spectrogram as lane rows.
 
 A tile holds, for the pairs p = first .. first + count - 1 of a block of frames, bin p in row
-``p - first`` and bin h - p in row ``count + p - first``.  Frames past the last one read as zero.
+``p - first`` and bin h - p in row ``count + p - first``. Frames past the last one read as zero.
 """
-
-from __future__ import annotations
 
 from numba import njit
 
-from .lanes import load, prefetch, split_pairs, store, transpose, transpose_pairs
-from .layout import TILE
+from phaserec.kernels.cpu.lanes import (
+    load,
+    prefetch,
+    split_pairs,
+    store,
+    transpose,
+    transpose_pairs,
+)
+from phaserec.kernels.cpu.layout import TILE
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -67,7 +72,7 @@ def load_real(source, index, frames, pairs, tile, row):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def load_complex(source, index, frames, pairs, tile, row):
-    """Load a tile of a complex spectrogram; imaginary parts go `TILE` rows further."""
+    """Load a tile of a complex spectrogram; imaginary parts go ``TILE`` rows further."""
     at = index * source.source_step
     frame, width, count = frames.first - source.origin, frames.width, pairs.count
     done = 0
