@@ -1,8 +1,8 @@
 """A numba type for one 64-byte SIMD vector: 16 float32 or 8 float64 values.
 
 A lane vector is loaded from and stored to flat positions of a contiguous array, without bounds
-or wrap-around code. ``+ - * /``, unary ``-``, ``abs`` and comparisons work between lanes and
-between a lane and a scalar, so a plain formula such as ``(a + sigma * b) / (1 + sigma)`` runs on
+or wrap-around code. ``+ - * /``, ``<`` and ``>=`` work between lanes and between a lane and a
+scalar, so a plain formula such as ``(a + sigma * b) / (1 + sigma)`` runs on
 lanes as it does on numbers. Products and sums may be contracted to fused multiply-adds; nothing
 is reassociated and no value is assumed finite, so results do not depend on the run.
 
@@ -112,8 +112,6 @@ class Emit:
 
     def __neg__(self):
         return Emit(self.builder, self.builder.fneg(self.value))
-
-    __rmul__ = __mul__
 
 
 class Pointer:
@@ -284,38 +282,9 @@ for _function, _name in (
 
 for _function, _symbol in (
     (operator.lt, "<"),
-    (operator.le, "<="),
-    (operator.gt, ">"),
     (operator.ge, ">="),
-    (operator.eq, "=="),
 ):
     _register_comparison(_function, _symbol)
-
-
-@type_callable(operator.neg)
-def _type_neg(context):
-    def typer(a):
-        return a if isinstance(a, Lane) else None
-
-    return typer
-
-
-@lower_builtin(operator.neg, Lane)
-def _lower_neg(context, builder, signature, args):
-    return builder.fneg(args[0])
-
-
-@type_callable(abs)
-def _type_abs(context):
-    def typer(a):
-        return a if isinstance(a, Lane) else None
-
-    return typer
-
-
-@lower_builtin(abs, Lane)
-def _lower_abs(context, builder, signature, args):
-    return _call(builder, "fabs", args[0].type, args)
 
 
 @intrinsic
@@ -326,30 +295,6 @@ def sqrt(typingctx, lane):
         return _call(builder, "sqrt", args[0].type, args)
 
     return lane(lane), codegen
-
-
-@intrinsic
-def maximum(typingctx, a, b):
-    """The larger of two lanes, value by value; a number wins over NaN."""
-
-    def codegen(context, builder, signature, args):
-        left, right = _operands(context, builder, signature, args)
-        return _call(builder, "maxnum", left.type, [left, right])
-
-    lane = _lane_of(a, b)
-    return lane(a, b), codegen
-
-
-@intrinsic
-def minimum(typingctx, a, b):
-    """The smaller of two lanes, value by value; a number wins over NaN."""
-
-    def codegen(context, builder, signature, args):
-        left, right = _operands(context, builder, signature, args)
-        return _call(builder, "minnum", left.type, [left, right])
-
-    lane = _lane_of(a, b)
-    return lane(a, b), codegen
 
 
 @intrinsic
