@@ -1,13 +1,22 @@
 """Compiled code outlives its process: made once, found by the next, and never in the way."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from phaserec.kernels import cpu
+from phaserec.kernels.cpu import compiled
+
+MODULES_OF_THE_KERNEL = sorted(path.name for path in Path(cpu.__file__).parent.glob("*.py"))
+
 SCRIPT = """
+import logging
+logging.basicConfig(level=logging.INFO)
 import sys
 import numpy as np
 from phaserec import STFT, Problem
@@ -98,3 +107,62 @@ def test_a_folder_that_cannot_be_made_is_no_obstacle(filled, tmp_path):
     assert "Traceback" not in said
     np.testing.assert_array_equal(result, filled[2])
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+TEXT = """
+def entry():
+    pass
+
+entry.py_func = entry
+"""
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """Copy of the kernel's modules, and the name that a text has with it."""
+    folder = tmp_path / "cpu"
+    shutil.copytree(Path(cpu.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(compiled, "_FOLDER", folder)
+    monkeypatch.setattr(compiled, "_is_compiled", lambda path: True)
+    monkeypatch.setattr(compiled, "_Cache", lambda function: None)
+    monkeypatch.setenv("PHASEREC_CACHE_DIR", str(tmp_path / "cache"))
+
+    def name():
+        # What a process remembers, the next one has forgotten.
+        compiled._load.cache_clear()
+        compiled._engine_digest.cache_clear()
+        return compiled.load(TEXT).__module__
+
+    yield folder, name
+    compiled._load.cache_clear()
+    compiled._engine_digest.cache_clear()
+
+
+def test_the_same_modules_give_the_same_name(named):
+    folder, name = named
+    before = name()
+    (folder / "notes.txt").write_text("no module")
+    for path in folder.glob("*.py"):
+        os.utime(path, (0, 0))
+    assert name() == before
+
+
+@pytest.mark.parametrize("module", MODULES_OF_THE_KERNEL)
+def test_a_change_of_any_module_changes_the_name(named, module):
+    folder, name = named
+    before = name()
+    with open(folder / module, "a") as file:
+        file.write("\n")
+    assert name() != before
+
+
+def test_one_module_more_less_or_renamed_changes_the_name(named):
+    folder, name = named
+    names = [name()]
+    (folder / "another.py").write_text("")
+    names.append(name())
+    (folder / "another.py").rename(folder / "other.py")
+    names.append(name())
+    (folder / "lanes.py").unlink()
+    names.append(name())
+    assert len(set(names)) == 4

@@ -14,6 +14,7 @@ from phaserec.kernels.cpu.fft import (
     split,
 )
 from phaserec.kernels.cpu.lanes import lane_width
+from phaserec.kernels.cpu.layout import Pairs
 
 SIZES = [4, 6, 8, 10, 12, 16, 18, 20, 24, 30, 32, 36, 40, 48, 50, 54, 60, 64, 72, 90, 96, 100]
 SIZES += [120, 128, 150, 162, 240, 250, 256, 400, 480, 486, 512, 640, 960, 1024, 1250, 1920, 2048]
@@ -23,13 +24,14 @@ SIZES += [4096]
 @njit(nogil=True, error_model="numpy")
 def analyse(plan, signal, offset, window, z, width, c, im):
     forward(plan, signal, 0, offset, window, z, 0)
-    pairs = plan.half // 2 + 1
-    split(plan, z, 0, width, 0, pairs, c, 0, im)
+    pairs = Pairs(first=0, count=plan.half // 2 + 1, half=plan.half)
+    split(plan, z, 0, width, pairs, c, 0, im)
 
 
 @njit(nogil=True, error_model="numpy")
 def synthesise(plan, c, im, z, width, window):
-    merge(plan, z, 0, width, 0, plan.half // 2 + 1, c, 0, im)
+    pairs = Pairs(first=0, count=plan.half // 2 + 1, half=plan.half)
+    merge(plan, z, 0, width, pairs, c, 0, im)
     inverse(plan, z, 0, window)
 
 

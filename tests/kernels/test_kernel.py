@@ -12,7 +12,7 @@ import pytest
 
 from phaserec import STFT, Problem, algorithm, iterate
 from phaserec.algorithms import ALGORITHMS
-from phaserec.kernels.cpu import engine, handover
+from phaserec.kernels.cpu import engine, handover, sweep
 from phaserec.kernels.cpu import fused as solver
 from phaserec.solving import prepare
 
@@ -611,12 +611,16 @@ def test_seams_may_move(setting, parts, monkeypatch):
     monkeypatch.setattr(numba, "get_num_threads", lambda: parts)
     # Far from where the seams come to rest, wherever that is: the machine has its say in it.
     uneven = {2: [0, 80, 263], 3: [0, 60, 150, 263]}[parts]
-    monkeypatch.setattr(engine.Pass, "_bounds", lambda self, parts: uneven)
-    np.testing.assert_array_equal(prepare(name, p, 90, **hyper).result(), alone)
-    assert firsts[-1][0] == uneven
-    final = firsts[-1][1][handover.FIRST :: handover.LINE]
-    assert np.any(final != uneven)
-    assert np.all(np.diff(final) > 0)
+    monkeypatch.setattr(sweep, "equal_ranges", lambda blocks, parts: uneven)
+    moved = False
+    # A busy machine may leave a seam where it was, or bring it back; not every time.
+    for _ in range(5):
+        np.testing.assert_array_equal(prepare(name, p, 90, **hyper).result(), alone)
+        assert firsts[-1][0] == uneven
+        final = firsts[-1][1][handover.FIRST :: handover.LINE]
+        assert np.all(np.diff(final) > 0)
+        moved = moved or bool(np.any(final != uneven))
+    assert moved
 
 
 def test_a_seam_moves_half_of_what_is_left():
@@ -624,13 +628,13 @@ def test_a_seam_moves_half_of_what_is_left():
     first, left = (handover.LINE + k for k in (handover.FIRST, handover.LEFT))
     notes[left] = 40
     # The thread before the seam comes first: ten blocks of two iterations are half of 40 visits.
-    assert handover.meet(notes, 1, 1, 0, 2, 30, 70)
+    assert handover.meet(notes, 1, 1, 0, 2, 50, 20)
     assert notes[first] == 60
     notes[left] = 0
-    assert handover.meet(notes, 1, 0, 0, 2, 30, 70)  # the other one finds the place chosen
+    assert handover.meet(notes, 1, 0, 0, 2, 50, 20)  # the other one finds the place chosen
     assert notes[first] == 60
     notes[handover.LEFT] = 400
-    assert handover.meet(notes, 1, 0, 1, 2, 30, 70)  # no further than it may
+    assert handover.meet(notes, 1, 0, 1, 2, 50, 20)  # no further than it may
     assert notes[first] == 30
 
 
@@ -664,7 +668,7 @@ import os, sys
 import numpy as np
 from phaserec import STFT, Problem
 from phaserec.solving import prepare
-from phaserec.kernels.cpu import engine, handover
+from phaserec.kernels.cpu import engine, handover, sweep
 from phaserec.kernels.cpu import fused as solver
 solver._WORTH_THREADS = 0  # threads, also on a short signal
 stft = STFT(64, 16)

@@ -7,8 +7,6 @@ from numba import njit
 from phaserec.kernels.cpu.lanes import (
     lane_width,
     load,
-    maximum,
-    minimum,
     rsqrt,
     select,
     smallest_normal,
@@ -36,28 +34,22 @@ def arithmetic(a, b, s, out, width):
     store(out, 6 * width, s * x)
     store(out, 7 * width, x / s)
     store(out, 8 * width, s / x)
-    store(out, 9 * width, -x)
-    store(out, 10 * width, abs(x))
-    store(out, 11 * width, sqrt(abs(x)))
-    store(out, 12 * width, 2 * x)
-    store(out, 13 * width, 1 / y)
-    store(out, 14 * width, maximum(x, y))
-    store(out, 15 * width, minimum(x, 0.5))
-    store(out, 16 * width, spread(out, s))
-    store(out, 17 * width, spread(out, 3))
-    store(out, 18 * width, smallest_normal(x))
+    store(out, 9 * width, sqrt(x * x))
+    store(out, 10 * width, 2 * x)
+    store(out, 11 * width, 1 / y)
+    store(out, 12 * width, spread(out, s))
+    store(out, 13 * width, spread(out, 3))
+    store(out, 14 * width, smallest_normal(x))
 
 
 @njit(error_model="numpy")
 def comparisons(a, b, s, out, width):
     x, y = load(a, 0), load(b, 0)
     store(out, 0 * width, select(x < y, x, y))
-    store(out, 1 * width, select(x <= y, 1.0, x))
-    store(out, 2 * width, select(x > y, x, 2.0))
-    store(out, 3 * width, select(x >= y, x, y))
-    store(out, 4 * width, select(x == y, x, -1.0))
-    store(out, 5 * width, select(x >= s, x, y))
-    store(out, 6 * width, select(s < x, x, y))
+    store(out, 1 * width, select(x >= y, x, 2.0))
+    store(out, 2 * width, select(x >= s, x, y))
+    store(out, 3 * width, select(x < s, 1.0, x))
+    store(out, 4 * width, select(s < x, x, y))
 
 
 @njit(error_model="numpy")
@@ -105,13 +97,12 @@ def test_a_lane_is_a_cache_line(dtype):
 def test_arithmetic(dtype):
     x, y = values(dtype)
     s, width = dtype.type(0.75), lane_width(dtype)
-    out = np.zeros((19, width), dtype)
+    out = np.zeros((15, width), dtype)
     arithmetic(x, y, s, out.ravel(), width)
     one = np.ones_like(x)
     tiny = np.finfo(dtype).smallest_normal
-    expected = [x + y, x - y, x * y, x / y, x + s, s - x, s * x, x / s, s / x, -x, abs(x)]
-    expected += [np.sqrt(abs(x)), 2 * x, 1 / y, np.maximum(x, y), np.minimum(x, dtype.type(0.5))]
-    expected += [s * one, 3 * one, tiny * one]
+    expected = [x + y, x - y, x * y, x / y, x + s, s - x, s * x, x / s, s / x]
+    expected += [np.sqrt(x * x), 2 * x, 1 / y, s * one, 3 * one, tiny * one]
     # Single operations are rounded as IEEE 754 says, in numpy and here.
     np.testing.assert_array_equal(out, np.stack(expected))
 
@@ -128,15 +119,13 @@ def test_a_scalar_of_another_type_takes_the_type_of_the_lane():
 def test_comparisons(dtype):
     x, y = values(dtype)
     s, width = x[1], lane_width(dtype)
-    out = np.zeros((7, width), dtype)
+    out = np.zeros((5, width), dtype)
     comparisons(x, y, s, out.ravel(), width)
     expected = [
         np.where(x < y, x, y),
-        np.where(x <= y, 1, x),
-        np.where(x > y, x, 2),
-        np.where(x >= y, x, y),
-        np.where(x == y, x, -1),
+        np.where(x >= y, x, 2),
         np.where(x >= s, x, y),
+        np.where(x < s, 1, x),
         np.where(s < x, x, y),
     ]
     np.testing.assert_array_equal(out, np.stack(expected))
@@ -147,22 +136,20 @@ def test_nothing_compares_with_nan(dtype):
     x, y = values(dtype)
     x[::2] = np.nan
     width = lane_width(dtype)
-    out = np.zeros((7, width), dtype)
+    out = np.zeros((5, width), dtype)
     comparisons(x, y, dtype.type(0), out.ravel(), width)
     np.testing.assert_array_equal(out[0, ::2], y[::2])
-    np.testing.assert_array_equal(out[2, ::2], 2)
-    np.testing.assert_array_equal(out[4, ::2], -1)
+    np.testing.assert_array_equal(out[1:3, ::2], [np.full_like(y[::2], 2), y[::2]])
 
 
 def test_special_values(dtype):
     width = lane_width(dtype)
     x, y = np.zeros((2, width), dtype)
     x[:4], y[:4] = [1, -1, 0, np.inf], [0, 0, 0, np.inf]
-    out = np.zeros((19, width), dtype)
+    out = np.zeros((15, width), dtype)
     arithmetic(x, y, dtype.type(1), out.ravel(), width)
     np.testing.assert_array_equal(out[3, :4], [np.inf, -np.inf, np.nan, np.nan])
     np.testing.assert_array_equal(out[1, 3], np.nan)
-    assert np.signbit(out[9, 2])  # −0
 
 
 def test_rsqrt(dtype):

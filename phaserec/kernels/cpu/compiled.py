@@ -1,17 +1,19 @@
 """Compiled entries on disk: written as modules once, found by every later process.
 
 Numba caches a function beside the file that holds it, so generated source has to be a file too.
-Its name is a digest of the text, of the engine it calls and of the versions of numba and Python:
-what changes the machine code changes the name, and a file is never rewritten.
+Its name is a digest of the text, of every module of this folder and of the versions of numba and
+Python: what changes the machine code changes the name, and a file is never rewritten. Some of the
+modules change no machine code, but no list has to be kept in step with what the text calls.
 """
 
 import hashlib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
 import threading
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.runtime.nrt import rtsys
 
-_ENGINE = ("engine", "fft", "handover", "lanes", "layout", "overlap", "tiles")
+LOGGER = logging.getLogger("phaserec")
 
+_FOLDER = Path(__file__).parent
 _LOCK = threading.Lock()
 
 
@@ -34,11 +37,13 @@ def cache_folder() -> Path:
     return Path(base or Path.home() / ".cache") / "phaserec"
 
 
-@lru_cache(maxsize=1)
-def _engine_digest() -> str:
+@cache
+def _engine_digest(folder: Path) -> str:
+    """Digest of the modules of a folder and of what compiles them."""
     digest = hashlib.sha256()
-    for name in _ENGINE:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    for path in sorted(folder.glob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)} ".encode() + content)
     versions = (numba.__version__, llvmlite.__version__, sys.version)
     digest.update(repr(versions).encode())
     return digest.hexdigest()
@@ -77,10 +82,10 @@ def load(text: str) -> Any:
 
 @cache
 def _load(text: str) -> Any:
-    name = "k" + hashlib.sha256((text + _engine_digest()).encode()).hexdigest()[:24]
+    name = "k" + hashlib.sha256((text + _engine_digest(_FOLDER)).encode()).hexdigest()[:24]
     path = _place(cache_folder(), name, text)
     if not _is_compiled(path):
-        print("phaserec: compiling the kernel for its first use …", file=sys.stderr, flush=True)
+        LOGGER.info("compiling the kernel for its first use …")
     spec = importlib.util.spec_from_file_location(f"phaserec_generated_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,19 +1,12 @@
 """The fused iteration: one pass over blocks of frames does everything for a block in cache.
 
 For each block: read and window the frames, transform, apply the bin rule, transform back, window
-and overlap-add.  The signal is updated in place: a finished block of columns is written after
+and overlap-add. The signal is updated in place: a finished block of columns is written after
 the last frame that reads it.
 
-A sweep over the blocks does several iterations, its levels: each follows the one before at the
-distance that frames reach ahead (the spill), a stretch of blocks at a time, so that what a stretch
-needs comes from memory once a sweep.  With several threads each takes a contiguous range of
-blocks.  Towards a range of another thread each level ends a spill earlier than the one before;
-the second of the two threads does what is missing on both sides of the seam, once both have done
-their ranges, while the first begins its next sweep at the other end.  Between sweeps seams move
-away from the faster thread.  Sums are always made in the same order.
+Which block goes through which iteration when is in :mod:`.sweep`, and how threads wait for each
+other in :mod:`.handover`. Sums are always made in the same order.
 """
-
-from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -23,41 +16,64 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from . import handover
-from .fft import forward, inverse, merge, split
-from .handover import FIRST, LEFT, LINE, RANGES, SEAMS, meet, read, wait, write
-from .lanes import load, prefetch, select, spread, store
-from .layout import PAIRS, TILE, Grid, aligned_zeros, no_spectrogram, wrap
-from .overlap import overlap_add
-from .tiles import load_complex, load_real
+from phaserec.kernels.cpu import handover
+from phaserec.kernels.cpu.fft import Plan, forward, inverse, merge, split
+from phaserec.kernels.cpu.handover import FIRST, LEFT, LINE, RANGES, SEAMS, meet, read, wait, write
+from phaserec.kernels.cpu.lanes import load, prefetch, select, spread, store
+from phaserec.kernels.cpu.layout import (
+    PAIRS,
+    TILE,
+    Frames,
+    Geometry,
+    Grid,
+    Pairs,
+    Spectrogram,
+    aligned_zeros,
+    no_spectrogram,
+    wrap,
+)
+from phaserec.kernels.cpu.overlap import overlap_add
+from phaserec.kernels.cpu.sweep import (
+    Share,
+    divide,
+    is_close,
+    is_held,
+    near_blocks,
+    next_sweep,
+    range_visits,
+    seam_begins,
+    shares,
+    steps,
+    visit,
+)
+from phaserec.kernels.cpu.tiles import load_complex, load_real
 
-# Iterations of a sweep, and the bytes of a stretch of blocks that each of them does in turn: about
-# a second-level cache. The third is shared with others.
-_DEPTH = 8
-_NEAR = 1_000_000
 
-
-class Job(NamedTuple):
-    """What one thread does."""
+class Task(NamedTuple):
+    """What the bin rule is given."""
 
     sources: int
-    group: int  # sources given to the bin rule together: all of them, or 1
-    analyse: int  # 0 when the rule does not look at the current signal
-    mixed: int  # 1 when its complex spectrogram is that of the mixture in `side`
-    iterations: int
-    depth: int  # iterations of a sweep
-    stretch: int  # blocks that go through one of them before the next one follows
-    part: int
-    parts: int
-    play: int  # blocks that a seam may move from its first place
-    first: int  # first block
-    last: int  # one past the last block
-    begins: int  # 0 when the columns pending from the blocks before are in `tails`
-    ends: int  # 0 when more blocks follow in another call
+    group: int  # sources given together: all of them, or 1
+    analyse: bool  # whether the rule looks at the current signal
+    mixed: bool  # whether its complex spectrogram is that of the mixture in ``side``
+
+
+class Data(NamedTuple):
+    """What all threads of a call work on."""
+
+    plan: Plan
+    geo: Geometry
+    v: Spectrogram  # target magnitudes
+    x: Spectrogram  # complex spectrogram of one or of all sources
+    signal: np.ndarray  # the iterate in row layout
+    side: np.ndarray  # whatever else the sample rule needs, in row layout
+    state: np.ndarray  # state spectrograms, as ``Grid.state`` makes them
+    hyper: np.ndarray  # table of the rules
+    task: Task
 
 
 class Work(NamedTuple):
-    """Buffers of one thread, but for `tails`, which holds those of all."""
+    """Buffers of one thread, but for ``tails``, which holds those of all."""
 
     z: np.ndarray  # spectra of a group of sources
     c: np.ndarray  # [source][re, im][bin][lane]: bins given to and taken from the rule
@@ -65,6 +81,12 @@ class Work(NamedTuple):
     x: np.ndarray  # [source][re, im][bin][lane]: given spectrogram
     tails: np.ndarray  # [part][odd sweep][level][source][r][column]: pending overlap-add
     held: np.ndarray  # [level][block][source][r][lane]: columns waiting for the range before
+
+
+# For what takes a rule: a function given to a real call is a run-time address, and those are not
+# cached. What is done for every few bins stays in one function: numba counts references to all
+# arrays that it hands to another one, inlined or not.
+_inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -86,122 +108,134 @@ def _apply_gain(geo, block, tile, at, stride, rows):
         store(tile, at + i * stride, load(tile, at + i * stride) * gain)
 
 
-# Inlined: a function passed to a real call is a run-time address, and those are not cached.
-@njit(nogil=True, error_model="numpy", inline="always")
-def _advance(rule, plan, geo, v, x, signal, side, state, hyper, work, job, block, pending):
-    """Take a block of frames through an iteration, up to the overlap-add from `pending` on."""
-    width, sources, group = geo.width, job.sources, job.group
-    pairs = plan.half // 2 + 1
-    chunks = (pairs + PAIRS - 1) // PAIRS
-    frame = block * width
-    if job.mixed:
+@_inlined
+def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, block, pending):
+    """Take a block of frames through an iteration, up to the overlap-add from ``pending`` on."""
+    width, sources, group = geo.width, task.sources, task.group
+    all_pairs = plan.half // 2 + 1
+    chunks = (all_pairs + PAIRS - 1) // PAIRS
+    frames = Frames(first=block * width, end=geo.frames, width=width)
+    if task.mixed:
         # Cheaper than keeping the mixture's spectrogram: one transform for all sources.
-        forward(plan, side, frame, geo.offset, geo.analysis, work.z, group * plan.rows)
+        above = group * plan.rows
+        forward(plan, side, frames.first, geo.offset, geo.analysis, work.z, above)
     for base in range(0, sources, group):
         for j in range(group):
-            if job.analyse:
-                at = (base + j) * geo.hop * geo.columns + frame
+            if task.analyse:
+                at = (base + j) * geo.hop * geo.columns + frames.first
                 forward(plan, signal, at, geo.offset, geo.analysis, work.z, j * plan.rows)
         for chunk in range(chunks):
             first = chunk * PAIRS
-            count = min(PAIRS, pairs - first)
+            pairs = Pairs(first=first, count=min(PAIRS, all_pairs - first), half=plan.half)
             for j in range(group):
                 re, im = 2 * j * TILE, (2 * j + 1) * TILE
-                if job.analyse:
-                    split(plan, work.z, j * plan.rows, width, first, count, work.c, re, im)
+                if task.analyse:
+                    split(plan, work.z, j * plan.rows, width, pairs, work.c, re, im)
                 if v.sources:
-                    load_real(
-                        v,
-                        base + j,
-                        frame,
-                        geo.frames,
-                        width,
-                        first,
-                        plan.half,
-                        count,
-                        work.v,
-                        j * TILE,
-                    )
-            if job.mixed:
-                above = group * plan.rows
-                split(plan, work.z, above, width, first, count, work.x, 0, TILE)
+                    load_real(v, base + j, frames, pairs, work.v, j * TILE)
+            if task.mixed:
+                split(plan, work.z, group * plan.rows, width, pairs, work.x, 0, TILE)
             for j in range(min(x.sources, group)):
-                load_complex(
-                    x,
-                    min(base + j, x.sources - 1),
-                    frame - x.origin,
-                    geo.frames - x.origin,
-                    width,
-                    first,
-                    plan.half,
-                    count,
-                    work.x,
-                    2 * j * TILE,
-                )
+                source = min(base + j, x.sources - 1)
+                load_complex(x, source, frames, pairs, work.x, 2 * j * TILE)
             s0 = ((block * sources + base) * chunks + chunk * group) * 2 * TILE
             if state.size > width:
                 # Two chunks ahead: nearer ones are on their way, farther ones get lost.
                 rows_ahead = s0 + 2 * group * 2 * TILE
                 for i in range(group * 2 * TILE):
                     prefetch(state, (rows_ahead + i) * width)
-            rule(work.c, state, s0, work.v, work.x, hyper, group, 2 * count, width)
+            rule(
+                work.c,
+                state,
+                s0,
+                work.v,
+                work.x,
+                hyper,
+                sources=group,
+                count=2 * pairs.count,
+                width=width,
+            )
             for j in range(group):
                 re, im = 2 * j * TILE, (2 * j + 1) * TILE
                 if chunk == 0:
                     # A real frame has no imaginary part in its first and last bin.
                     store(work.c, im * width, spread(work.c, 0))
-                    store(work.c, (im + count) * width, spread(work.c, 0))
-                merge(plan, work.z, j * plan.rows, width, first, count, work.c, re, im)
-        if frame + width > geo.frames:
-            _drop_missing(geo, work.z, group * plan.rows * 2, geo.frames - frame)
+                    store(work.c, (im + pairs.count) * width, spread(work.c, 0))
+                merge(plan, work.z, j * plan.rows, width, pairs, work.c, re, im)
+        if frames.first + width > frames.end:
+            _drop_missing(geo, work.z, group * plan.rows * 2, frames.end - frames.first)
         for j in range(group):
             inverse(plan, work.z, j * plan.rows, geo.synthesis)
             to = pending + (base + j) * geo.hop * width * (geo.spill + 1)
             overlap_add(geo, plan, work.z, 2 * j * plan.rows, work.tails, to)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _visit(job, spill, levels, first, last, seam, step):
-    """Return level and block of a step of a sweep, and the first block of the level and its end."""
-    if seam:
-        level = step // (2 * levels * spill)
-        low, high = first - level * spill, first + level * spill
-        return level, low + step % (2 * levels * spill), low, high
-    level = step // job.stretch % levels
-    low = first + (level * spill if job.part > 0 else 0)
-    high = last - (level * spill if job.part < job.parts - 1 else 0)
-    place = step // (levels * job.stretch) * job.stretch + step % job.stretch
-    return level, first + place - level * spill, low, high
+@_inlined
+def _complete(finish, geo, signal, side, hyper, task, work, column, at, stride):
+    """Store a block of columns that no later frame touches: its lanes begin at ``at``."""
+    _apply_gain(geo, column, work.tails, at, stride, task.sources * geo.hop)
+    finish(
+        work.tails,
+        at,
+        stride,
+        signal,
+        side,
+        column=column * geo.width,
+        geo=geo,
+        hyper=hyper,
+        sources=task.sources,
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _end_range(notes, job, sweep, levels, again):
-    """Tell the neighbours that a range is done; return its next bounds, or -1 when aborted."""
-    part = job.part
-    first, last = job.first, job.last
-    if part < job.parts - 1 and not wait(notes, part + 1, SEAMS, sweep):
+def _hold(work, to, width, at, stride, rows):
+    """Keep a block of columns that the range before adds to."""
+    for i in range(rows):
+        store(work.held, to + i * width, load(work.tails, at + i * stride))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_held(work, held, width, at, stride, rows):
+    """Add a block of columns kept to what the range before has added to it."""
+    for i in range(rows):
+        to = at + i * stride
+        later = load(work.held, held + i * width)
+        store(work.tails, to, later + load(work.tails, to))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _end_range(notes, share, turn, levels, again):
+    """Tell the neighbours that a range is done: its next bounds, or -1 when aborted."""
+    part, play = share.part, share.play
+    first, last = share.first, share.last
+    after = part < share.parts - 1
+    if after and not wait(notes, part + 1, SEAMS, turn):
         return -1, -1
-    if job.play and again:
+    if play and again:
         # Before the neighbours may go on, so that none is a sweep ahead when a seam is placed.
         if part > 0:
-            low, high = first - job.play, first + job.play
-            if not meet(notes, part, part - 1, sweep, levels, low, high):
+            if not meet(notes, part, part - 1, turn=turn, levels=levels, home=first, play=play):
                 return -1, -1
             first = read(notes, part * LINE + FIRST)
-        if part < job.parts - 1:
-            low, high = last - job.play, last + job.play
-            if not meet(notes, part + 1, part + 1, sweep, levels, low, high):
+        if after:
+            if not meet(notes, part + 1, part + 1, turn=turn, levels=levels, home=last, play=play):
                 return -1, -1
             last = read(notes, (part + 1) * LINE + FIRST)
-    write(notes, part * LINE + RANGES, sweep + 1)
-    if part > 0 and not wait(notes, part - 1, RANGES, sweep + 1):
+    write(notes, part * LINE + RANGES, turn + 1)
+    if part > 0 and not wait(notes, part - 1, RANGES, turn + 1):
         return -1, -1
     return first, last
 
 
-# Inlined for the same reason.
-@njit(nogil=True, error_model="numpy", inline="always")
-def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, notes, job):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _slot(share, part, turn, level):
+    """Number of the pending columns of a range in one level of a sweep."""
+    odd = turn % 2 if share.parts > 1 else 0
+    return (2 * part + odd) * share.depth + level
+
+
+@_inlined
+def iterate(rule, finish, data, work, notes, share):
     """Run the iterations of one thread.
 
     Parameters
@@ -213,90 +247,89 @@ def iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, not
     finish : jitted ``finish(tile, at, stride, signal, side, column, geo, hyper, sources)``
         Stores a finished block of columns: row i = j * hop + r is the lane vector at
         ``at + i * stride`` of ``tile``, and belongs at ``i * geo.columns + column`` of ``signal``.
-    plan, geo
-        `fft.Plan` and `layout.Geometry`.
-    v, x : layout.Spectrogram
-        Target magnitudes, and a complex spectrogram (of one or of all sources).
-    signal, side : 1-D arrays
-        Signals in row layout: the iterate, and whatever else `finish` needs.
-    state : 1-D array
-        State spectrogram, `Grid.state`.
-    hyper : 1-D array
-        Parameters of the algorithm.
+    data : Data
+        What all threads work on.
+    work : Work
+        Buffers of this one.
+    notes : 1-D array
+        Notes of the call, :func:`.handover.make_notes`.
+    share : sweep.Share
+        What this thread does.
     """
+    # Taken out once: numba counts references to arrays whenever they come out of a tuple of tuples,
+    # in memory that all threads share.
+    plan, geo, v, x, task = data.plan, data.geo, data.v, data.x, data.task
+    signal, side, state, hyper = data.signal, data.side, data.state, data.hyper
     width, spill = geo.width, geo.spill
-    rows = job.sources * geo.hop
+    rows = task.sources * geo.hop
     stride = width * (spill + 1)
-    tails = work.tails
-    before, after = job.part > 0, job.part < job.parts - 1
-    first, last = job.first, job.last
-    next_first, next_last = first, last
+    next_first, next_last = share.first, share.last
     # From this block on the seam after the range must be done with the sweep before.
-    other = last
+    free = share.last
     done = 0
-    sweep = 0
-    while done < job.iterations:
-        levels = min(job.depth, job.iterations - done)
-        done += levels
-        odd = sweep % 2 if job.parts > 1 else 0
-        if job.begins:
-            begin = (2 * job.part + odd) * job.depth * rows * stride
-            tails[begin : begin + levels * rows * stride] = 0
-        left = levels * (last - first) - (before + after) * spill * levels * (levels - 1) // 2
+    turn = 0
+    while done < share.iterations:
+        sweep = next_sweep(share, spill, done, next_first, next_last)
+        done += sweep.levels
+        if share.begins:
+            begin = _slot(share, share.part, turn, 0) * rows * stride
+            work.tails[begin : begin + sweep.levels * rows * stride] = 0
+        left = range_visits(sweep)
         # The thread's own range; then, where another lies before it, the seam between the two.
         for seam in range(2):
             if seam:
-                again = done < job.iterations
-                next_first, next_last = _end_range(notes, job, sweep, levels, again)
+                again = done < share.iterations
+                next_first, next_last = _end_range(notes, share, turn, sweep.levels, again)
                 if next_last < 0:
                     return
-            steps = 2 * levels * spill
-            if not seam:
-                steps = last - first + (levels - 1) * spill
-                steps = (steps + job.stretch - 1) // job.stretch * job.stretch
-            for step in range(0 if seam and not before else steps * levels):
-                level, block, low, high = _visit(job, spill, levels, first, last, seam, step)
-                pending = (2 * (job.part - seam) + odd) * job.depth + level
-                pending *= rows * stride
-                held = level * spill * rows * width
-                if low <= block < high:
+            for step in range(steps(sweep, seam)):
+                at = visit(sweep, seam, step)
+                block = at.block
+                pending = _slot(share, share.part - seam, turn, at.level) * rows * stride
+                held = at.level * spill * rows * width
+                if at.low <= block < at.high:
                     if not seam:
-                        if after and block >= other and not wait(notes, job.part + 1, SEAMS, sweep):
+                        must_wait = sweep.after and block >= free
+                        if must_wait and not wait(notes, share.part + 1, SEAMS, turn):
                             return
-                        write(notes, job.part * LINE + LEFT, left)
+                        write(notes, share.part * LINE + LEFT, left)
                         left -= 1
                     _advance(
-                        rule, plan, geo, v, x, signal, side, state, hyper, work, job, block, pending
+                        rule,
+                        plan,
+                        geo,
+                        v,
+                        x,
+                        signal,
+                        side,
+                        state,
+                        hyper,
+                        task,
+                        work,
+                        block=block,
+                        pending=pending,
                     )
                     for i in range(rows):
                         # The next block reaches one line further than this one did.
                         prefetch(signal, i * geo.columns + (block + 2) * width)
-                    if before and not seam and block < low + spill:
-                        to = held + (block - low) * rows * width
-                        for i in range(rows):
-                            store(work.held, to + i * width, load(tails, pending + i * stride))
+                    if is_held(sweep, seam, at):
+                        to = held + (block - at.low) * rows * width
+                        _hold(work, to, width, pending, stride, rows)
                     else:
-                        at = block * width
-                        _apply_gain(geo, block, tails, pending, stride, rows)
-                        finish(tails, pending, stride, signal, side, at, geo, hyper, job.sources)
-                at_seam = seam and block == high
-                at_end = job.ends and not after and not seam and block == high - 1
-                for k in range(spill if at_seam or at_end else 0):
+                        _complete(
+                            finish, geo, signal, side, hyper, task, work, block, pending, stride
+                        )
+                for k in range(spill if is_close(sweep, seam, at) else 0):
                     # Columns that the blocks before have begun.
-                    column = high + k
                     begun = pending + (k + 1) * width
-                    if at_seam:
-                        for i in range(rows):
-                            to = begun + i * stride
-                            later = load(work.held, held + (k * rows + i) * width)
-                            store(tails, to, later + load(tails, to))
-                    _apply_gain(geo, column, tails, begun, stride, rows)
-                    at = column * width
-                    finish(tails, begun, stride, signal, side, at, geo, hyper, job.sources)
-        other = last - job.depth * spill
-        first, last = next_first, next_last
-        sweep += 1
-        write(notes, job.part * LINE + SEAMS, sweep)
+                    if seam:
+                        _add_held(work, held + k * rows * width, width, begun, stride, rows)
+                    _complete(
+                        finish, geo, signal, side, hyper, task, work, at.high + k, begun, stride
+                    )
+        free = seam_begins(sweep)
+        turn += 1
+        write(notes, share.part * LINE + SEAMS, turn)
 
 
 @dataclass(frozen=True)
@@ -306,8 +339,7 @@ class Pass:
     Attributes
     ----------
     entry : jitted function
-        ``entry(plan, geo, v, x, signal, side, state, hyper, work, notes, job)``, which calls
-        :func:`iterate` with its rules.
+        ``entry(data, work, notes, share)``, which calls :func:`iterate` with its rules.
     grid : Grid
         The frames.
     sources : int
@@ -351,25 +383,25 @@ class Pass:
             Number of threads, at most.
         """
         geo = self.grid.geometry
-        # A range must be able to hold back the columns it shares with the range before.
-        parts = max(1, min(threads, geo.blocks // (2 * geo.spill)))
-        bounds = self._bounds(parts)
-        depth = min(_DEPTH, iterations) if self._stretch < geo.blocks else 1
-        if parts > 1:
-            # Deeper, the work on the seams would be too much, and they would meet.
-            depth = min(depth, 1 + geo.blocks // parts // (8 * geo.spill))
-        # A range keeps as much as its two seams take. Where the sums of a column have more than two
-        # terms, where it begins shows in their last bits.
-        play = (geo.blocks // parts - 2 * depth * geo.spill) // 2
-        play = play if geo.size <= geo.hop * geo.width and parts > 1 else 0
-        notes = handover.make_notes(bounds)
-        tails = self._tails(2 * parts * depth if parts > 1 else depth)
-        shared = self._shared(x, 0)
-        calls = []
-        for part in range(parts):
-            span = bounds[part], bounds[part + 1]
-            job = self._job(iterations, depth, part, parts, play, *span, 1, 1)
-            calls.append((*shared, self._work(tails, depth if part else 0), notes, job))
+        division = divide(
+            geo.blocks,
+            geo.spill,
+            iterations=iterations,
+            threads=threads,
+            stretch=self._stretch,
+            # Where the sums of a column have more than two terms, where a range begins shows in
+            # their last bits.
+            movable=geo.size <= geo.hop * geo.width,
+        )
+        parts = shares(division, iterations)
+        notes = handover.make_notes(division.bounds)
+        depth = division.depth
+        tails = self._tails(2 * len(parts) * depth if len(parts) > 1 else depth)
+        data = self._data(x, origin=0)
+        calls = [
+            (data, self._work(tails, levels=depth if share.part else 0), notes, share)
+            for share in parts
+        ]
         _run_together(self.entry, calls, notes)
 
     def run_once(self, parts: Iterable[np.ndarray], blocks: int) -> None:
@@ -383,37 +415,48 @@ class Pass:
             Blocks of each part but the last.
         """
         geo = self.grid.geometry
-        work, notes = self._work(self._tails(1), 0), handover.make_notes([0, geo.blocks])
+        work, notes = self._work(self._tails(1), levels=0), handover.make_notes([0, geo.blocks])
         for first, x in zip(range(0, geo.blocks, blocks), parts, strict=True):
             last = min(first + blocks, geo.blocks)
-            ends = int(first == 0), int(last == geo.blocks)
-            job = self._job(1, 1, 0, 1, 0, first, last, *ends)
-            self.entry(*self._shared(x, first * geo.width), work, notes, job)
+            share = Share(
+                part=0,
+                parts=1,
+                first=first,
+                last=last,
+                iterations=1,
+                depth=1,
+                stretch=1,
+                play=0,
+                begins=first == 0,
+                ends=last == geo.blocks,
+            )
+            self.entry(self._data(x, origin=first * geo.width), work, notes, share)
 
-    def _shared(self, x: np.ndarray | None, origin: int) -> tuple:
-        return (
-            self.grid.plan,
-            self.grid.geometry,
-            wrap(self.v),
-            no_spectrogram(self.grid.dtype) if x is None else wrap(x, origin),
-            self.signal,
-            self.side,
-            self.state,
-            np.array([*self.hyper, 0.0], self.grid.dtype),
+    def _data(self, x: np.ndarray | None, *, origin: int) -> Data:
+        return Data(
+            plan=self.grid.plan,
+            geo=self.grid.geometry,
+            v=wrap(self.v),
+            x=no_spectrogram(self.grid.dtype) if x is None else wrap(x, origin),
+            signal=self.signal,
+            side=self.side,
+            state=self.state,
+            hyper=np.array([*self.hyper, 0.0], self.grid.dtype),
+            task=Task(
+                sources=self.sources,
+                group=self._group,
+                analyse=self.analyse,
+                mixed=self.mixed,
+            ),
         )
-
-    def _bounds(self, parts: int) -> list[int]:
-        """First blocks of equal ranges, and the end of the last one."""
-        return [self.grid.geometry.blocks * part // parts for part in range(parts + 1)]
 
     def _tails(self, count: int) -> np.ndarray:
         geo = self.grid.geometry
         size = count * self.sources * geo.hop * geo.width * (geo.spill + 1)
         return aligned_zeros(size, self.grid.dtype)
 
-    def _work(self, tails: np.ndarray, levels: int) -> Work:
-        geo, dtype = self.grid.geometry, self.grid.dtype
-        group = self.sources if self.coupled else 1
+    def _work(self, tails: np.ndarray, *, levels: int) -> Work:
+        geo, dtype, group = self.grid.geometry, self.grid.dtype, self._group
         held = max(1, levels * geo.spill * self.sources * geo.hop * geo.width)
         return Work(
             z=aligned_zeros((group + self.mixed) * self.grid.plan.rows * 2 * geo.width, dtype),
@@ -424,17 +467,16 @@ class Pass:
             held=aligned_zeros(held, dtype),
         )
 
-    def _job(self, iterations: int, depth: int, part: int, parts: int, *span: int) -> Job:
-        group = self.sources if self.coupled else 1
-        what = int(self.analyse), int(self.mixed)
-        stretch = self._stretch
-        return Job(self.sources, group, *what, iterations, depth, stretch, part, parts, *span)
+    @property
+    def _group(self) -> int:
+        """Sources given to the bin rule together."""
+        return self.sources if self.coupled else 1
 
     @property
     def _stretch(self) -> int:
         """Blocks that are near together with their signals, magnitudes and spectrograms."""
         size = sum(array.nbytes for array in (self.signal, self.side, self.v, self.state))
-        return max(1, _NEAR * self.grid.geometry.blocks // size)
+        return near_blocks(self.grid.geometry.blocks, size)
 
 
 def _run_together(entry, calls, notes) -> None:

@@ -1,18 +1,16 @@
 """Real FFT of one lane of frames at once, in place, between a signal and a buffer of rows.
 
 A real frame of ``n = 2 h`` samples is transformed as ``h`` complex values ``x[2m] + i x[2m+1]``.
-The buffer holds complex rows ``[row][re, im][lane]``.  The forward transform decimates in
+The buffer holds complex rows ``[row][re, im][lane]``. The forward transform decimates in
 frequency and leaves the spectrum in digit-reversed rows; the inverse runs the transposed graph
 from those rows back to natural order, so that nothing is ever reordered: element-wise work in
-between only needs the table of rows.  The inverse is the forward transform with real and
+between only needs the table of rows. The inverse is the forward transform with real and
 imaginary parts exchanged.
 
 The first forward pass reads the signal and applies the analysis window, the last inverse pass
-applies the synthesis window.  After the first pass each sub-block is finished while it is in the
+applies the synthesis window. After the first pass each sub-block is finished while it is in the
 nearest cache.
 """
-
-from __future__ import annotations
 
 import math
 from typing import NamedTuple
@@ -23,7 +21,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .lanes import Pointer, is_real_array, load, store
+from phaserec.kernels.cpu.lanes import Pointer, is_real_array, load, store
 
 RADICES = (8, 5, 4, 3, 2)
 # One spare row per sub-block: the rows of a butterfly would otherwise fall on the same cache set.
@@ -31,20 +29,20 @@ GAP = 1
 
 
 class Plan(NamedTuple):
-    """Tables of one transform size and type (see `make_plan`)."""
+    """Tables of one transform size and type (see :func:`make_plan`)."""
 
     half: int  # h = n / 2
     rows: int  # complex rows of a buffer
     radix: np.ndarray  # radix of each pass
     twiddle: np.ndarray  # (re, im) factors of all passes
-    start: np.ndarray  # position of each pass in `twiddle`
+    start: np.ndarray  # position of each pass in ``twiddle``
     frequency_row: np.ndarray  # row of complex frequency k
     sample_row: np.ndarray  # lane row of real sample s (two to a complex row)
     turn: np.ndarray  # (re, im) of exp(-2 i pi p / n), p = 0 .. h // 2
 
 
 def factorise(half: int) -> list[int] | None:
-    """Return the radices of a half-length transform, or None when it is not supported."""
+    """Radices of a half-length transform, or None when it is not supported."""
     counts = {}
     for prime in (2, 3, 5):
         counts[prime] = 0
@@ -61,12 +59,12 @@ def factorise(half: int) -> list[int] | None:
 
 
 def is_fast_size(n: int) -> bool:
-    """Tell whether frames of ``n`` samples can be transformed here."""
+    """Whether frames of ``n`` samples can be transformed here."""
     return n >= 4 and n % 2 == 0 and factorise(n // 2) is not None
 
 
 def make_plan(n: int, dtype) -> Plan:
-    """Build the tables for frames of ``n`` samples.
+    """Tables for frames of ``n`` samples.
 
     Parameters
     ----------
@@ -74,6 +72,16 @@ def make_plan(n: int, dtype) -> Plan:
         Even frame size whose half has no prime factor above 5.
     dtype : numpy dtype
         float32 or float64.
+
+    Returns
+    -------
+    Plan
+        The tables.
+
+    Raises
+    ------
+    ValueError
+        If the size is not supported.
     """
     half = n // 2
     radix = factorise(half)
@@ -229,7 +237,7 @@ def _emit_pass(builder, radix, part, blocks, butterfly):
 
 
 def _spaced(builder, first, step, count):
-    """Return ``first + i * step`` for i < count."""
+    """The places ``first + i * step``, i < count."""
     out = [first]
     for _ in range(count - 1):
         out.append(builder.add(out[-1], step))
@@ -237,7 +245,7 @@ def _spaced(builder, first, step, count):
 
 
 def _pass_intrinsic(inverse: bool):
-    """Make the intrinsic that runs a pass inside the buffer."""
+    """Intrinsic that runs a pass inside the buffer."""
 
     def typed(typingctx, z, row, blocks, radix, part, twiddle, start):
         if not is_real_array(z):
@@ -346,10 +354,19 @@ def forward(plan, signal, at, offset, window, z, row):
     Parameters
     ----------
     plan : Plan
+        Tables of the transform.
     signal : 1-D array
         Sample s of the frames of the lane is the lane vector at ``at + offset[s]``.
+    at : int
+        Where the frames begin.
+    offset : array (n,)
+        Where their samples are from there.
     window : array (n,)
-        Analysis window times 1/2 (the factor that `split` leaves out).
+        Analysis window times 1/2 (the factor that :func:`split` leaves out).
+    z : 1-D array
+        Buffer of complex rows.
+    row : int
+        The first one of this transform.
     """
     radix = plan.radix[0]
     part = plan.half // radix
@@ -397,14 +414,15 @@ def inverse(plan, z, row, window):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def split(plan, z, row, width, first, count, c, re, im):
+def split(plan, z, row, width, pairs, c, re, im):
     """Turn complex rows into bins of the real spectrum.
 
-    Pairs p = first .. first + count - 1 give bins p (to lane rows ``re + p - first`` and
-    ``im + p - first`` of ``c``) and h - p (``count`` rows further).
+    Bins p of ``pairs`` go to lane rows ``re + p - first`` and ``im + p - first`` of ``c``, and bins
+    h - p ``count`` rows further.
     """
+    count = pairs.count
     for i in range(count):
-        p = first + i
+        p = pairs.first + i
         mirror = plan.half - p if p else 0
         a = (row + plan.frequency_row[p]) * 2 * width
         b = (row + plan.frequency_row[mirror]) * 2 * width
@@ -421,10 +439,11 @@ def split(plan, z, row, width, first, count, c, re, im):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def merge(plan, z, row, width, first, count, c, re, im):
-    """Turn bins of a real spectrum back into complex rows: `split` backwards, times 2."""
+def merge(plan, z, row, width, pairs, c, re, im):
+    """Turn bins of a real spectrum back into complex rows: :func:`split` backwards, times 2."""
+    count = pairs.count
     for i in range(count):
-        p = first + i
+        p = pairs.first + i
         mirror = plan.half - p if p else 0
         a = (row + plan.frequency_row[p]) * 2 * width
         b = (row + plan.frequency_row[mirror]) * 2 * width

@@ -1,12 +1,10 @@
 """What the compiled threads of one call tell each other, without the interpreter lock.
 
 All of it is one int64 array, the notes, fresh for every call: nothing outlives a call, so
-concurrent calls and forked processes cannot disturb each other.  A line of notes belongs to each
+concurrent calls and forked processes cannot disturb each other. A line of notes belongs to each
 range of blocks and to the seam between it and the range before; a thread writes what it has done
 after doing it, and whoever needs that waits for it.
 """
-
-from __future__ import annotations
 
 import os
 
@@ -15,6 +13,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from phaserec.kernels.cpu.sweep import moved
 
 # Entries of a line, which is two cache lines long: processors fetch pairs.
 LEFT = 0  # visits that remain of the range in this sweep
@@ -43,7 +43,7 @@ def _yield_thread(typingctx):
 
 @intrinsic
 def _fetch_add(typingctx, array, index, amount):
-    """Add to an int64 array element atomically and return the value before."""
+    """Add to an int64 array element atomically: the value before."""
 
     def codegen(context, builder, signature, args):
         data = context.make_array(array)(context, builder, args[0]).data
@@ -76,7 +76,7 @@ def write(typingctx, notes, index, value):
 
 
 def make_notes(bounds: list[int]) -> np.ndarray:
-    """Return the notes of ranges that begin at the first blocks given, and end at the last one."""
+    """Notes of ranges that begin at the first blocks given, and end at the last one."""
     notes = np.zeros(len(bounds) * LINE, np.int64)
     notes[FIRST::LINE] = bounds
     return notes
@@ -89,7 +89,7 @@ def abort(notes: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True)
 def wait(notes, part, entry, goal):
-    """Wait until an entry has reached ``goal``; return False when aborted."""
+    """Wait until an entry has reached ``goal``; False when aborted."""
     spins = 0
     while read(notes, part * LINE + entry) < goal:
         if read(notes, notes.size - 1):
@@ -101,17 +101,19 @@ def wait(notes, part, entry, goal):
 
 
 @njit(cache=True, nogil=True)
-def meet(notes, part, other, sweep, levels, low, high):
-    """Place the seam before ``part`` for the next sweep; return False when aborted.
+def meet(notes, part, other, turn, levels, home, play):
+    """Place the seam before ``part`` for the next sweep; False when aborted.
 
-    Called by the threads on both sides of it once the own range is done; ``other`` is the part of
-    the other one.  The first to come moves the seam into the range of the one that is behind, by
-    half of what that one has left.
+    Called by the threads on both sides of it once the own range is done, in the sweep ``turn`` of
+    ``levels`` iterations; ``other`` is the part of the other one. The first to come moves the seam
+    into the range of the one that is behind, by half of what that one has left, within ``play`` of
+    the place ``home`` that it had at first.
     """
     line = part * LINE
-    if _fetch_add(notes, line + MEETINGS, 1) == 2 * sweep:
+    if _fetch_add(notes, line + MEETINGS, 1) == 2 * turn:
         shift = read(notes, other * LINE + LEFT) // (2 * levels)
-        place = read(notes, line + FIRST) + (shift if other == part else -shift)
-        write(notes, line + FIRST, min(max(place, low), high))
-        write(notes, line + MOVES, sweep + 1)
-    return wait(notes, part, MOVES, sweep + 1)
+        if other < part:
+            shift = -shift
+        write(notes, line + FIRST, moved(read(notes, line + FIRST), home, play, shift))
+        write(notes, line + MOVES, turn + 1)
+    return wait(notes, part, MOVES, turn + 1)

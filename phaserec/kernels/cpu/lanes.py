@@ -1,15 +1,13 @@
 """A numba type for one 64-byte SIMD vector: 16 float32 or 8 float64 values.
 
 A lane vector is loaded from and stored to flat positions of a contiguous array, without bounds
-or wrap-around code.  ``+ - * /``, unary ``-``, ``abs`` and comparisons work between lanes and
-between a lane and a scalar, so a plain formula such as ``(a + sigma * b) / (1 + sigma)`` runs on
-lanes as it does on numbers.  Products and sums may be contracted to fused multiply-adds; nothing
+or wrap-around code. ``+ - * /``, ``<`` and ``>=`` work between lanes and between a lane and a
+scalar, so a plain formula such as ``(a + sigma * b) / (1 + sigma)`` runs on
+lanes as it does on numbers. Products and sums may be contracted to fused multiply-adds; nothing
 is reassociated and no value is assumed finite, so results do not depend on the run.
 
 LLVM splits the vector on machines with narrower registers.
 """
-
-from __future__ import annotations
 
 import operator
 
@@ -30,7 +28,7 @@ _INT32 = ir.IntType(32)
 
 
 def lane_width(dtype) -> int:
-    """Return the number of values of a numpy dtype in one lane vector."""
+    """Number of values of a numpy dtype in one lane vector."""
     return LANE_BYTES // dtype.itemsize
 
 
@@ -115,8 +113,6 @@ class Emit:
     def __neg__(self):
         return Emit(self.builder, self.builder.fneg(self.value))
 
-    __rmul__ = __mul__
-
 
 class Pointer:
     """Typed access to the data of an array inside an intrinsic.
@@ -138,7 +134,7 @@ class Pointer:
         self.lane = Lane(kind.dtype) if isinstance(kind.dtype, types.Float) else None
 
     def at(self, index, shift: int = 0):
-        """Return the address of element ``index + shift``."""
+        """Address of element ``index + shift``."""
         if shift:
             index = self.builder.add(index, ir.Constant(index.type, shift))
         return self.builder.gep(self.base, [index], inbounds=True)
@@ -163,7 +159,7 @@ class Pointer:
 
 
 def is_real_array(kind) -> bool:
-    """Tell whether a numba type is a contiguous array of float32 or float64."""
+    """Whether a numba type is a contiguous array of float32 or float64."""
     return isinstance(kind, types.Array) and isinstance(kind.dtype, types.Float)
 
 
@@ -232,7 +228,7 @@ def _operands(context, builder, signature, args):
 
 
 def _lane_of(a, b):
-    """Return the lane type of a binary operation, or None when it is not ours."""
+    """Lane type of a binary operation, or None when it is not ours."""
     if isinstance(a, Lane) and (a == b or isinstance(b, types.Number)):
         return a
     if isinstance(b, Lane) and isinstance(a, types.Number):
@@ -286,38 +282,9 @@ for _function, _name in (
 
 for _function, _symbol in (
     (operator.lt, "<"),
-    (operator.le, "<="),
-    (operator.gt, ">"),
     (operator.ge, ">="),
-    (operator.eq, "=="),
 ):
     _register_comparison(_function, _symbol)
-
-
-@type_callable(operator.neg)
-def _type_neg(context):
-    def typer(a):
-        return a if isinstance(a, Lane) else None
-
-    return typer
-
-
-@lower_builtin(operator.neg, Lane)
-def _lower_neg(context, builder, signature, args):
-    return builder.fneg(args[0])
-
-
-@type_callable(abs)
-def _type_abs(context):
-    def typer(a):
-        return a if isinstance(a, Lane) else None
-
-    return typer
-
-
-@lower_builtin(abs, Lane)
-def _lower_abs(context, builder, signature, args):
-    return _call(builder, "fabs", args[0].type, args)
 
 
 @intrinsic
@@ -328,30 +295,6 @@ def sqrt(typingctx, lane):
         return _call(builder, "sqrt", args[0].type, args)
 
     return lane(lane), codegen
-
-
-@intrinsic
-def maximum(typingctx, a, b):
-    """The larger of two lanes, value by value; a number wins over NaN."""
-
-    def codegen(context, builder, signature, args):
-        left, right = _operands(context, builder, signature, args)
-        return _call(builder, "maxnum", left.type, [left, right])
-
-    lane = _lane_of(a, b)
-    return lane(a, b), codegen
-
-
-@intrinsic
-def minimum(typingctx, a, b):
-    """The smaller of two lanes, value by value; a number wins over NaN."""
-
-    def codegen(context, builder, signature, args):
-        left, right = _operands(context, builder, signature, args)
-        return _call(builder, "minnum", left.type, [left, right])
-
-    lane = _lane_of(a, b)
-    return lane(a, b), codegen
 
 
 @intrinsic
@@ -368,7 +311,7 @@ def select(typingctx, mask, a, b):
 
 
 # First guess of 1/sqrt(x) from the exponent bits, and the number of third-order steps that bring
-# it to the last bit.  Division and square root units are slow next to the multipliers, and these
+# it to the last bit. Division and square root units are slow next to the multipliers, and these
 # steps give the same bits on every machine.
 _GUESS = {32: (0x5F3759DF, 2), 64: (0x5FE6EB50C7B537A9, 3)}
 
@@ -411,7 +354,7 @@ def transpose(typingctx, source, start, stride, target, row, step):
 def transpose_pairs(typingctx, source, start, stride, target, row, step, plane):
     """Move a tile of interleaved (re, im) pairs; positions and strides of the source count reals.
 
-    Real parts go to the rows of `transpose`, imaginary parts ``plane`` rows further.
+    Real parts go to the rows of :func:`transpose`, imaginary parts ``plane`` rows further.
     """
     return _transpose(source, target, 2)
 

@@ -4,17 +4,14 @@ A signal is kept as rows ``y[source][r][q]`` with sample ``q * hop + r``, counte
 sample of the first frame: sample s of consecutive frames is then contiguous in q for any hop.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from phaserec._coverage import gain_table, table_rows
-
-from .fft import Plan, make_plan
-from .lanes import LANE_BYTES, lane_width
+from phaserec.kernels.cpu.fft import Plan, make_plan
+from phaserec.kernels.cpu.lanes import LANE_BYTES, lane_width
 
 # Pairs of bins handled at a time between the forward and the inverse transform.
 PAIRS = 16
@@ -25,7 +22,7 @@ TILE = 2 * PAIRS
 
 
 def aligned_zeros(size: int, dtype) -> np.ndarray:
-    """Return a zeroed 1-D array that begins on a cache line."""
+    """Zeroed 1-D array that begins on a cache line."""
     dtype = np.dtype(dtype)
     raw = np.zeros(size * dtype.itemsize + LANE_BYTES, np.uint8)
     begin = -raw.ctypes.data % LANE_BYTES
@@ -33,7 +30,7 @@ def aligned_zeros(size: int, dtype) -> np.ndarray:
 
 
 class Geometry(NamedTuple):
-    """What the compiled loop knows about the frames (see `Grid`)."""
+    """What the compiled loop knows about the frames (see :class:`Grid`)."""
 
     size: int  # samples of a frame
     hop: int
@@ -45,9 +42,25 @@ class Geometry(NamedTuple):
     offset: np.ndarray  # position in a signal of sample s of frame 0
     analysis: np.ndarray  # analysis window
     synthesis: np.ndarray  # synthesis window over the steady window-square sum
-    gain_of: np.ndarray  # index in `gains` of each block of columns, or -1
+    gain_of: np.ndarray  # index in ``gains`` of each block of columns, or -1
     gains: np.ndarray  # [edge block][r][lane], steady over actual window-square sum
     ramp: np.ndarray  # 0, 1, 2, ... one lane
+
+
+class Frames(NamedTuple):
+    """A block of frames, one in each lane."""
+
+    first: int
+    end: int  # frames of the signal: from here on they do not exist
+    width: int
+
+
+class Pairs(NamedTuple):
+    """Bins p and h - p of a real frame, p = first .. first + count - 1."""
+
+    first: int
+    count: int
+    half: int  # h
 
 
 class Grid:
@@ -133,7 +146,7 @@ class Grid:
         return self.geometry.hop * self.geometry.columns
 
     def zeros(self, sources: int) -> np.ndarray:
-        """Return silent signals in row layout."""
+        """Silent signals in row layout."""
         return aligned_zeros(sources * self.row_size, self.dtype)
 
     def to_rows(self, signal) -> np.ndarray:
@@ -180,11 +193,11 @@ class Grid:
 
     @property
     def chunks(self) -> int:
-        """Number of groups of `PAIRS` pairs of bins."""
+        """Number of groups of ``PAIRS`` pairs of bins."""
         return -(-(self.plan.half // 2 + 1) // PAIRS)
 
     def state(self, sources: int) -> np.ndarray:
-        """Return a zeroed state: ``[block][group][chunk][source][re, im][bin][lane]``."""
+        """Zeroed state spectrograms: ``[block][group][chunk][source][re, im][bin][lane]``."""
         size = self.geometry.blocks * self.chunks * sources * 2 * TILE * self.geometry.width
         return aligned_zeros(size, self.dtype)
 
@@ -201,7 +214,7 @@ class Spectrogram(NamedTuple):
 
 
 class _Writable:
-    """Exposes memory as writable: a read-only flag would make numba compile a second version."""
+    """Memory as if it were writable: a read-only flag would make numba compile a second version."""
 
     def __init__(self, array, size, dtype):
         self.owner = array
@@ -214,7 +227,7 @@ class _Writable:
 
 
 def wrap(array: np.ndarray, origin: int = 0) -> Spectrogram:
-    """Describe a real or complex array (sources, F, T) to the kernels.
+    """A real or complex array (sources, F, T) as the kernels read it.
 
     Time or frequency must be contiguous; an array that is neither is copied.
     """
@@ -228,9 +241,18 @@ def wrap(array: np.ndarray, origin: int = 0) -> Spectrogram:
     pieces = array.itemsize // real.itemsize
     extent = 1 + sum((n - 1) * s for n, s in zip(array.shape, steps, strict=True))
     data = np.asarray(_Writable(array, extent * pieces, real))
-    return Spectrogram(data, array.shape[0], *(s * pieces for s in steps), origin)
+    return Spectrogram(
+        data=data,
+        sources=array.shape[0],
+        source_step=steps[0] * pieces,
+        bin_step=steps[1] * pieces,
+        frame_step=steps[2] * pieces,
+        origin=origin,
+    )
 
 
 def no_spectrogram(dtype) -> Spectrogram:
-    """Stand for an absent spectrogram."""
-    return Spectrogram(np.zeros(1, dtype), 0, 0, 0, 0, 0)
+    """What stands for an absent spectrogram."""
+    return Spectrogram(
+        data=np.zeros(1, dtype), sources=0, source_step=0, bin_step=0, frame_step=0, origin=0
+    )

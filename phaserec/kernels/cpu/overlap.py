@@ -1,18 +1,16 @@
 """Overlap-add of a block of frames onto the pending columns of a signal.
 
-Frame t, hop a lands on column t + a: a lane of frames is added a places further.  The pending
+Frame t, hop a lands on column t + a: a lane of frames is added a places further. The pending
 columns of sample r of the hop are ``spill + 1`` lanes: those of the block, and those its frames
 reach beyond.
 """
-
-from __future__ import annotations
 
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .lanes import Emit, Pointer, load, spread, store
+from phaserec.kernels.cpu.lanes import Emit, Pointer, load, spread, store
 
 
 @intrinsic

@@ -22,8 +22,8 @@ from phaserec.kernels.cpu.layout import TILE
 _ENTRY = """
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def entry(plan, geo, v, x, signal, side, state, hyper, work, notes, job):
-    iterate(rule, finish, plan, geo, v, x, signal, side, state, hyper, work, notes, job)
+def entry(data, work, notes, share):
+    iterate(rule, finish, data, work, notes, share)
 """
 
 # Constants that stay in the text; others go to the table, so that the text does not vary with them.

@@ -1,44 +1,52 @@
-"""Loads small tiles of a caller's spectrogram as lane rows.
+"""Small tiles of a caller's spectrogram as lane rows.
 
 A tile holds, for the pairs p = first .. first + count - 1 of a block of frames, bin p in row
-``p - first`` and bin h - p in row ``count + p - first``.  Frames past the last one read as zero.
+``p - first`` and bin h - p in row ``count + p - first``. Frames past the last one read as zero.
 """
-
-from __future__ import annotations
 
 from numba import njit
 
-from .lanes import load, prefetch, split_pairs, store, transpose, transpose_pairs
-from .layout import TILE
+from phaserec.kernels.cpu.lanes import (
+    load,
+    prefetch,
+    split_pairs,
+    store,
+    transpose,
+    transpose_pairs,
+)
+from phaserec.kernels.cpu.layout import TILE
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _slow_tile(source, at, frame, frames, width, pieces, first, half, count, begin, tile, row):
+def _slow_tile(source, at, frames, pairs, pieces, begin, tile, row):
     """Load pairs begin .. count - 1 one number at a time."""
-    for i in range(begin, count):
+    first, width = frames.first - source.origin, frames.width
+    end = frames.end - source.origin
+    for i in range(begin, pairs.count):
         for side in range(2):
-            k = half - first - i if side else first + i
+            k = pairs.half - pairs.first - i if side else pairs.first + i
             for piece in range(pieces):
-                to = (row + piece * TILE + side * count + i) * width
+                to = (row + piece * TILE + side * pairs.count + i) * width
                 for lane in range(width):
                     value = tile[0] * 0
-                    if frame + lane < frames:
+                    if first + lane < end:
                         value = source.data[
-                            at + k * source.bin_step + (frame + lane) * source.frame_step + piece
+                            at + k * source.bin_step + (first + lane) * source.frame_step + piece
                         ]
                     tile[to + lane] = value
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def load_real(source, index, frame, frames, width, first, half, count, tile, row):
+def load_real(source, index, frames, pairs, tile, row):
     """Load a tile of a real spectrogram into ``count * 2`` rows of ``tile`` from ``row`` on."""
     at = index * source.source_step
+    frame, width, count = frames.first - source.origin, frames.width, pairs.count
     done = 0
-    if frame + width <= frames:
+    if frames.first + width <= frames.end:
         if source.frame_step == 1:
             for i in range(count):
-                low = at + (first + i) * source.bin_step + frame
-                high = at + (half - first - i) * source.bin_step + frame
+                low = at + (pairs.first + i) * source.bin_step + frame
+                high = at + (pairs.half - pairs.first - i) * source.bin_step + frame
                 store(tile, (row + i) * width, load(source.data, low))
                 store(tile, (row + count + i) * width, load(source.data, high))
                 # The next block comes one whole block of work later.
@@ -49,8 +57,8 @@ def load_real(source, index, frame, frames, width, first, half, count, tile, row
             step = source.frame_step
             at_frame = at + frame * step
             for i in range(0, count - width + 1, width):
-                low = at_frame + first + i
-                high = at_frame + half - first - i - width + 1
+                low = at_frame + pairs.first + i
+                high = at_frame + pairs.half - pairs.first - i - width + 1
                 for lane in range(width):
                     ahead = (width + lane) * step + width
                     prefetch(source.data, low + ahead)
@@ -59,19 +67,20 @@ def load_real(source, index, frame, frames, width, first, half, count, tile, row
                 transpose(source.data, high, step, tile, row + count + i + width - 1, -1)
                 done = i + width
     if done < count:
-        _slow_tile(source, at, frame, frames, width, 1, first, half, count, done, tile, row)
+        _slow_tile(source, at, frames, pairs, 1, done, tile, row)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def load_complex(source, index, frame, frames, width, first, half, count, tile, row):
-    """Load a tile of a complex spectrogram; imaginary parts go `TILE` rows further."""
+def load_complex(source, index, frames, pairs, tile, row):
+    """Load a tile of a complex spectrogram; imaginary parts go ``TILE`` rows further."""
     at = index * source.source_step
+    frame, width, count = frames.first - source.origin, frames.width, pairs.count
     done = 0
-    if frame + width <= frames:
+    if frames.first + width <= frames.end:
         if source.frame_step == 2:
             for i in range(count):
-                low = at + (first + i) * source.bin_step + 2 * frame
-                high = at + (half - first - i) * source.bin_step + 2 * frame
+                low = at + (pairs.first + i) * source.bin_step + 2 * frame
+                high = at + (pairs.half - pairs.first - i) * source.bin_step + 2 * frame
                 split_pairs(source.data, low, tile, row + i, TILE)
                 split_pairs(source.data, high, tile, row + count + i, TILE)
                 for ahead in (3 * width - 1, 4 * width - 1):
@@ -82,11 +91,11 @@ def load_complex(source, index, frame, frames, width, first, half, count, tile, 
             step = source.frame_step
             at_frame = at + frame * step
             for i in range(0, count - width + 1, width):
-                low = at_frame + 2 * (first + i)
-                high = at_frame + 2 * (half - first - i - width + 1)
+                low = at_frame + 2 * (pairs.first + i)
+                high = at_frame + 2 * (pairs.half - pairs.first - i - width + 1)
                 up = row + count + i + width - 1
                 transpose_pairs(source.data, low, step, tile, row + i, 1, TILE)
                 transpose_pairs(source.data, high, step, tile, up, -1, TILE)
                 done = i + width
     if done < count:
-        _slow_tile(source, at, frame, frames, width, 2, first, half, count, done, tile, row)
+        _slow_tile(source, at, frames, pairs, 2, done, tile, row)
