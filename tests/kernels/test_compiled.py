@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phaserec.kernels import cpu
-from phaserec.kernels.cpu import compiled
+from phaserec.kernels.cpu import caching, compiled
 
 MODULES_OF_THE_KERNEL = sorted(path.name for path in Path(cpu.__file__).parent.glob("*.py"))
 
@@ -76,6 +76,9 @@ def test_the_first_run_says_that_it_compiles(filled):
     for path in sources:
         assert list(folder.glob(f"__pycache__/{path.stem}.*.nbi"))
         compile(path.read_text(), str(path), "exec")
+    # The engine's code is here too: beside its modules it would outlive their uninstallation.
+    (engine,) = folder.glob("engine-*")
+    assert list(engine.glob("engine._apply_gain-*.nbi"))
     # Nothing half written is left.
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
@@ -122,20 +125,20 @@ def named(tmp_path, monkeypatch):
     """Copy of the kernel's modules, and the name that a text has with it."""
     folder = tmp_path / "cpu"
     shutil.copytree(Path(cpu.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(compiled, "_FOLDER", folder)
+    monkeypatch.setattr(compiled, "FOLDER", folder)
     monkeypatch.setattr(compiled, "_is_compiled", lambda path: True)
-    monkeypatch.setattr(compiled, "_Cache", lambda function: None)
+    monkeypatch.setattr(compiled, "QuickCache", lambda function: None)
     monkeypatch.setenv("PHASEREC_CACHE_DIR", str(tmp_path / "cache"))
 
     def name():
         # What a process remembers, the next one has forgotten.
         compiled._load.cache_clear()
-        compiled._engine_digest.cache_clear()
+        caching.engine_digest.cache_clear()
         return compiled.load(TEXT).__module__
 
     yield folder, name
     compiled._load.cache_clear()
-    compiled._engine_digest.cache_clear()
+    caching.engine_digest.cache_clear()
 
 
 def test_the_same_modules_give_the_same_name(named):

@@ -17,50 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import numba
-from numba.core.caching import FunctionCache
-from numba.core.runtime.nrt import rtsys
+from phaserec.kernels.cpu.caching import FOLDER, QuickCache, cache_folder, engine_digest
 
 LOGGER = logging.getLogger("phaserec")
 
-_FOLDER = Path(__file__).parent
 _LOCK = threading.Lock()
-
-
-def cache_folder() -> Path:
-    """Folder of compiled code: ``PHASEREC_CACHE_DIR``, or the user's cache folder."""
-    chosen = os.environ.get("PHASEREC_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return Path(base or Path.home() / ".cache") / "phaserec"
-
-
-@cache
-def _engine_digest(folder: Path) -> str:
-    """Digest of the modules of a folder and of what compiles them."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)} ".encode() + content)
-    versions = (numba.__version__, llvmlite.__version__, sys.version)
-    digest.update(repr(versions).encode())
-    return digest.hexdigest()
-
-
-class _Cache(FunctionCache):
-    """Numba's cache, less the loading of all that numba can compile.
-
-    Numba prepares for compiling before it looks for machine code, for which that takes several
-    times as long as loading it. Code that is not there makes numba prepare all the same.
-    """
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Machine code of a signature, or None."""
-        rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
 
 
 def load(text: str) -> Any:
@@ -82,7 +43,7 @@ def load(text: str) -> Any:
 
 @cache
 def _load(text: str) -> Any:
-    name = "k" + hashlib.sha256((text + _engine_digest(_FOLDER)).encode()).hexdigest()[:24]
+    name = "k" + hashlib.sha256((text + engine_digest(FOLDER)).encode()).hexdigest()[:24]
     path = _place(cache_folder(), name, text)
     if not _is_compiled(path):
         LOGGER.info("compiling the kernel for its first use …")
@@ -93,7 +54,7 @@ def _load(text: str) -> Any:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     entry = module.entry
-    entry._cache = _Cache(entry.py_func)  # type: ignore[no-untyped-call]
+    entry._cache = QuickCache(entry.py_func)  # type: ignore[no-untyped-call]
     return entry
 
 

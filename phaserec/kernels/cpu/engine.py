@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from phaserec.kernels.cpu import handover
+from phaserec.kernels.cpu.caching import jitted
 from phaserec.kernels.cpu.fft import Plan, forward, inverse, merge, split
 from phaserec.kernels.cpu.handover import FIRST, LEFT, LINE, RANGES, SEAMS, meet, read, wait, write
 from phaserec.kernels.cpu.lanes import load, prefetch, select, spread, store
@@ -89,7 +90,7 @@ class Work(NamedTuple):
 _inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def _drop_missing(geo, z, rows, valid):
     """Silence the lanes of frames that do not exist."""
     exists = load(geo.ramp, 0) < valid
@@ -97,7 +98,7 @@ def _drop_missing(geo, z, rows, valid):
         store(z, row * geo.width, select(exists, load(z, row * geo.width), 0.0))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def _apply_gain(geo, block, tile, at, stride, rows):
     """Correct the normalisation of a block of columns near an edge."""
     edge = geo.gain_of[block]
@@ -187,14 +188,14 @@ def _complete(finish, geo, signal, side, hyper, task, work, column, at, stride):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def _hold(work, to, width, at, stride, rows):
     """Keep a block of columns that the range before adds to."""
     for i in range(rows):
         store(work.held, to + i * width, load(work.tails, at + i * stride))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def _add_held(work, held, width, at, stride, rows):
     """Add a block of columns kept to what the range before has added to it."""
     for i in range(rows):
@@ -203,7 +204,7 @@ def _add_held(work, held, width, at, stride, rows):
         store(work.tails, to, later + load(work.tails, to))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def _end_range(notes, share, turn, levels, again):
     """Tell the neighbours that a range is done: its next bounds, or -1 when aborted."""
     part, play = share.part, share.play
@@ -227,7 +228,7 @@ def _end_range(notes, share, turn, levels, again):
     return first, last
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def _slot(share, part, turn, level):
     """Number of the pending columns of a range in one level of a sweep."""
     odd = turn % 2 if share.parts > 1 else 0

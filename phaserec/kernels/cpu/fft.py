@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from phaserec.kernels.cpu.caching import jitted
 from phaserec.kernels.cpu.lanes import Pointer, is_real_array, load, store
 
 RADICES = (8, 5, 4, 3, 2)
@@ -347,7 +348,7 @@ def _window_pass(typingctx, z, row, radix, part, twiddle, window):
     return types.void(z, n, n, n, twiddle, window), codegen
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def forward(plan, signal, at, offset, window, z, row):
     """Transform a lane of frames into the complex rows of ``z`` from ``row`` on.
 
@@ -388,7 +389,7 @@ def forward(plan, signal, at, offset, window, z, row):
             size = sub
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def inverse(plan, z, row, window):
     """Transform complex rows back to windowed samples, in place, without the factor 1/n.
 
@@ -413,7 +414,7 @@ def inverse(plan, z, row, window):
     _window_pass(z, row, radix, part, plan.twiddle, window)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def split(plan, z, row, width, pairs, c, re, im):
     """Turn complex rows into bins of the real spectrum.
 
@@ -438,7 +439,7 @@ def split(plan, z, row, width, pairs, c, re, im):
         store(c, (im + count + i) * width, ti - si)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def merge(plan, z, row, width, pairs, c, re, im):
     """Turn bins of a real spectrum back into complex rows: :func:`split` backwards, times 2."""
     count = pairs.count

@@ -10,10 +10,11 @@ import os
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from phaserec.kernels.cpu.caching import jitted
 from phaserec.kernels.cpu.sweep import moved
 
 # Entries of a line, which is two cache lines long: processors fetch pairs.
@@ -87,7 +88,7 @@ def abort(notes: np.ndarray) -> None:
     notes[-1] = 1
 
 
-@njit(cache=True, nogil=True)
+@jitted
 def wait(notes, part, entry, goal):
     """Wait until an entry has reached ``goal``; False when aborted."""
     spins = 0
@@ -100,7 +101,7 @@ def wait(notes, part, entry, goal):
     return True
 
 
-@njit(cache=True, nogil=True)
+@jitted
 def meet(notes, part, other, turn, levels, home, play):
     """Place the seam before ``part`` for the next sweep; False when aborted.
 

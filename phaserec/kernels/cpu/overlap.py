@@ -6,10 +6,11 @@ reach beyond.
 """
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from phaserec.kernels.cpu.caching import jitted
 from phaserec.kernels.cpu.lanes import Emit, Pointer, load, spread, store
 
 
@@ -57,7 +58,7 @@ def _add_shifted(typingctx, tails, to, z, sample_row, sample, row, hop, depth):
     return types.void(tails, n, z, sample_row, n, n, n, n), codegen
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def overlap_add(geo, plan, z, row, tails, at):
     """Drop the finished columns, then add the windowed frames left in ``z`` from lane ``row``.
 

@@ -4,8 +4,7 @@ A tile holds, for the pairs p = first .. first + count - 1 of a block of frames,
 ``p - first`` and bin h - p in row ``count + p - first``. Frames past the last one read as zero.
 """
 
-from numba import njit
-
+from phaserec.kernels.cpu.caching import jitted
 from phaserec.kernels.cpu.lanes import (
     load,
     prefetch,
@@ -17,7 +16,7 @@ from phaserec.kernels.cpu.lanes import (
 from phaserec.kernels.cpu.layout import TILE
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def _slow_tile(source, at, frames, pairs, pieces, begin, tile, row):
     """Load pairs begin .. count - 1 one number at a time."""
     first, width = frames.first - source.origin, frames.width
@@ -36,7 +35,7 @@ def _slow_tile(source, at, frames, pairs, pieces, begin, tile, row):
                     tile[to + lane] = value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def load_real(source, index, frames, pairs, tile, row):
     """Load a tile of a real spectrogram into ``count * 2`` rows of ``tile`` from ``row`` on."""
     at = index * source.source_step
@@ -70,7 +69,7 @@ def load_real(source, index, frames, pairs, tile, row):
         _slow_tile(source, at, frames, pairs, 1, done, tile, row)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jitted
 def load_complex(source, index, frames, pairs, tile, row):
     """Load a tile of a complex spectrogram; imaginary parts go ``TILE`` rows further."""
     at = index * source.source_step
