@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, under plain names, and never over what is read."""
 
 import os
 import secrets
@@ -8,6 +8,9 @@ from pathlib import Path
 
 def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
     """Write files, all of them or none: to temporary names first, then renamed.
+
+    What is no ordinary file, such as a device or a pipe, is written to and not replaced; a link
+    stays, and the file that it points to is written.
 
     Parameters
     ----------
@@ -19,20 +22,36 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
     Raises
     ------
     OSError
-        If a file cannot be written.
+        If a file cannot be written, or is a folder.
     """
-    parts = [path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for path in paths]
+    targets = [Path(os.path.realpath(path)) for path in paths]
+    for path, target in zip(paths, targets, strict=True):
+        if target.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name a file")
+    special = {target for target in targets if target.exists() and not target.is_file()}
+    parts = [
+        None if path in special else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        for path in targets
+    ]
     try:
-        for part, content in zip(parts, contents, strict=True):
+        streams: list[tuple[Path, bytes]] = []
+        for part, target, content in zip(parts, targets, contents, strict=True):
+            if part is None:
+                streams.append((target, content))
+                continue
             with part.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())  # or a crash of the machine leaves an empty file
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
+        for part, target in zip(parts, targets, strict=True):
+            if part is not None:
+                part.replace(target)
+        for target, content in streams:
+            target.write_bytes(content)
     finally:
         for part in parts:
-            part.unlink(missing_ok=True)
+            if part is not None:
+                part.unlink(missing_ok=True)
 
 
 def check_folder(option: str, folder: Path) -> None:
@@ -50,3 +69,75 @@ def check_folder(option: str, folder: Path) -> None:
         raise NotADirectoryError(f"{option}: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK):
         raise PermissionError(f"{option}: no permission to write in {nearest}")
+
+
+def check_apart(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise ValueError if a file to write is one of those that are read.
+
+    Parameters
+    ----------
+    outputs : iterable of Path
+        Files to write.
+    inputs : iterable of str or path
+        Files that are read; ``"-"``, standard input, is none.
+    """
+    read = {os.path.realpath(path) for path in inputs if path != "-"}
+    for path in outputs:
+        if os.path.realpath(path) in read:
+            raise ValueError(
+                f"{path} is one of the input files and would be replaced; choose another output"
+            )
+
+
+def check_name(name: str, what: str) -> str:
+    """Name of a source that can be the name of a file in any folder.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    what : str
+        Where it comes from, for the message.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    ValueError
+        If it has a separator or a control character, begins with a dot, or is empty.
+    """
+    if not name or name.startswith(".") or any(c in "/\\" or ord(c) < 32 for c in name):
+        raise ValueError(
+            f"{what}: {name!r} cannot be the name of a source, because files are named after it; "
+            "choose one without / and \\ and without a dot in front"
+        )
+    return name
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names with numbers where they repeat, so that no two files have one name.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names; case makes no difference, as on some systems.
+
+    Returns
+    -------
+    list of str
+        Different names, in order; those that do not repeat stay.
+    """
+    folded = [name.casefold() for name in names]
+    taken = set(folded)
+    found = []
+    for number, name in enumerate(names, start=1):
+        if folded.count(name.casefold()) > 1:
+            while f"{name}-{number}".casefold() in taken:
+                number += len(names)
+            name = f"{name}-{number}"
+            taken.add(name.casefold())
+        found.append(name)
+    return found

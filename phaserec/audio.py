@@ -13,22 +13,22 @@ import soundfile
 
 from phaserec._files import write_files
 
-SUFFIXES = frozenset(
-    (
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".caf",
-        ".w64",
-    )
-)
+_CONTAINERS = {
+    ".wav": "WAV",
+    ".flac": "FLAC",
+    ".ogg": "OGG",
+    ".oga": "OGG",
+    ".opus": "OGG",
+    ".mp3": "MP3",
+    ".aif": "AIFF",
+    ".aiff": "AIFF",
+    ".aifc": "AIFF",
+    ".au": "AU",
+    ".caf": "CAF",
+    ".w64": "W64",
+}
+
+SUFFIXES = frozenset(_CONTAINERS)
 """Endings of names that are taken for audio files when a folder is searched."""
 
 
@@ -148,11 +148,48 @@ def stack(files: dict[str, Audio], whole: Audio | None) -> np.ndarray:
     return np.stack([file.samples for file in files.values()], axis=1)
 
 
-def check_subtype(subtype: str) -> None:
-    """Raise ValueError unless WAV files can have this sample format."""
-    known = soundfile.available_subtypes("WAV")
+def encoding(path: Path, subtype: str | None = None) -> tuple[str, str]:
+    """Kind of file that a name asks for, and its sample format.
+
+    Parameters
+    ----------
+    path : Path
+        Name of the file; its ending says the kind.
+    subtype : str, optional
+        Sample format, such as ``"PCM_16"``; default ``"FLOAT"``, or the usual one of a kind of
+        file that does not have it.
+
+    Returns
+    -------
+    str, str
+        Container and sample format, as soundfile names them.
+
+    Raises
+    ------
+    ValueError
+        If the ending or the sample format is not known, or they do not go together.
+    """
+    container = _CONTAINERS.get(path.suffix.lower())
+    if container is None:
+        raise ValueError(
+            f"{path} does not end like an audio file; use one of {', '.join(_CONTAINERS)}"
+        )
+    known = list(soundfile.available_subtypes(container))
+    if path.suffix.lower() == ".opus":
+        known = ["OPUS"]
+    if subtype is None:
+        subtype = "FLOAT" if "FLOAT" in known else soundfile.default_subtype(container)
+        subtype = subtype if subtype in known else known[0]
     if subtype not in known:
-        raise ValueError(f"subtype={subtype!r} is not one of {', '.join(known)}")
+        raise ValueError(
+            f"subtype={subtype!r} is not one of those of {path.suffix} files: {', '.join(known)}"
+        )
+    return container, subtype
+
+
+def is_float(subtype: str) -> bool:
+    """Whether a sample format holds samples beyond ±1."""
+    return subtype in ("FLOAT", "DOUBLE")
 
 
 def encode(
@@ -163,7 +200,7 @@ def encode(
     Parameters
     ----------
     samples : ndarray, shape (channels, time)
-        Samples; integer formats clip beyond ±1.
+        Samples; formats without floating point clip beyond ±1.
     rate : int
         Sample rate in Hz.
     subtype : str, default "FLOAT"
@@ -175,35 +212,58 @@ def encode(
     -------
     bytes
         Contents of the file.
+
+    Raises
+    ------
+    ValueError
+        If the format cannot hold this rate or number of channels.
     """
     buffer = BytesIO()
-    soundfile.write(buffer, samples.T, rate, format=container, subtype=subtype)
+    if not is_float(subtype):
+        samples = np.clip(samples, -1, 1)  # some encoders read beyond their tables
+    try:
+        soundfile.write(buffer, samples.T, rate, format=container, subtype=subtype)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"{len(samples)} channel(s) at {rate} Hz cannot be written as {container} {subtype}: "
+            f"{error.error_string}"
+        ) from None
     return buffer.getvalue()
 
 
 def write(
-    paths: Sequence[Path], waveforms: Sequence[np.ndarray], rate: int, *, subtype: str = "FLOAT"
+    paths: Sequence[Path],
+    waveforms: Sequence[np.ndarray],
+    rate: int,
+    *,
+    subtype: str | None = None,
 ) -> None:
-    """Write WAV files, all of them or none: to temporary names first, then renamed.
+    """Write audio files, all of them or none: to temporary names first, then renamed.
 
     Parameters
     ----------
     paths : sequence of Path
-        Where to write.
+        Where to write; the endings say the kinds of file.
     waveforms : sequence of ndarray, shape (channels, time)
         One for each path.
     rate : int
         Sample rate in Hz.
-    subtype : str, default "FLOAT"
-        Sample format, such as ``"PCM_16"``.
+    subtype : str, optional
+        Sample format, such as ``"PCM_16"``; default as for :func:`encoding`.
 
     Raises
     ------
+    ValueError
+        If a format is not known or cannot hold the samples.
     OSError
         If a file cannot be written.
     """
-    check_subtype(subtype)
-    write_files(paths, (encode(samples, rate, subtype=subtype) for samples in waveforms))
+    formats = [encoding(path, subtype) for path in paths]
+    contents = (
+        encode(samples, rate, subtype=kind, container=container)
+        for samples, (container, kind) in zip(waveforms, formats, strict=True)
+    )
+    write_files(paths, contents)
 
 
 def example() -> tuple[Audio, dict[str, Audio]]:

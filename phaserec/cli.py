@@ -37,7 +37,10 @@ def cli() -> None:
 @click.option("--n-iter", type=int, help="Number of iterations [20].")
 @beginning_options
 @transform_options
-@click.option("-o", "--output", metavar="DIR", help="Folder for the results, or - [recovered].")
+@click.option(
+    "-o", "--output", metavar="DIR", help="Folder for the results, a file, or - [recovered]."
+)
+@click.option("--no-overwrite", is_flag=True, help="Stop where a file to write exists.")
 @subtype_option
 @click.option("--trace", is_flag=True, help="Print objective (and SDR) at every iteration.")
 @report_option
@@ -47,7 +50,7 @@ def invert(**options: Any) -> None:
 
     Without MIXTURE and magnitudes it runs on an example that ships with the package. "-" reads
     MIXTURE from standard input and then writes to standard output, sources one after the other as
-    channels of one WAV file.
+    channels of one WAV file. The ending of an output file says its kind, such as speech.flac.
     """
     from phaserec.commands.invert import run
 

@@ -24,6 +24,10 @@ from phaserec._xp import (
 from phaserec.stft import STFT
 
 
+class NeedsMixture(ValueError):
+    """An algorithm mixes sources, and there is no mixture."""
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """A spectrogram inversion problem, and the three projectors onto its constraints.
@@ -135,7 +139,7 @@ class Problem:
     def require_mixture(self) -> None:
         """Raise ValueError if there is no mixture."""
         if self.mixture is None:
-            raise ValueError(
+            raise NeedsMixture(
                 "this algorithm mixes sources and needs a mixture; give one, or use an algorithm "
                 "for single spectrograms such as 'griffin-lim'"
             )

@@ -327,7 +327,7 @@ class STFT:
         if n_bins != self.n_bins:
             raise ValueError(
                 f"{name} has F={n_bins} frequencies, but n_fft={self.n_fft} gives "
-                f"{self.n_bins}; use n_fft={2 * (n_bins - 1)} or {2 * n_bins - 1}"
+                f"{self.n_bins}; {_remedy(n_bins)}"
             )
 
     def frames(self, x: ArrayT, first: int, last: int) -> ArrayT:
@@ -444,6 +444,21 @@ def _hashable(window: Window) -> str | float | tuple[object, ...]:
     if not values:
         raise ValueError(f"window={window!r} must be a name, a tuple for scipy, or the values")
     return values
+
+
+# Bands that mel spectrograms usually have; no transform in use has so few frequencies.
+_MEL_BANDS = (20, 23, 24, 26, 40, 60, 64, 80, 96, 100, 120, 128, 160, 192, 229, 256)
+
+
+def _remedy(n_bins: int) -> str:
+    sizes = f"use n_fft={2 * (n_bins - 1)} or {2 * n_bins - 1}"
+    if n_bins not in _MEL_BANDS:
+        return sizes
+    return (
+        f"{n_bins} is a usual number of mel bands, which are no frequencies: make magnitudes of "
+        "bands first, for example with librosa.feature.inverse.mel_to_stft; if they are "
+        f"frequencies, {sizes}"
+    )
 
 
 def _window_name(window: object) -> str:

@@ -117,7 +117,7 @@ def separate(
     inputs: tuple[str, ...],
     output: str,
     model_folder: str,
-    subtype: str,
+    subtype: str | None,
     chunk: float,
     report: str | None,
     seconds: float,
@@ -131,9 +131,10 @@ def separate(
     from pathlib import Path
 
     from phaserec import audio
+    from phaserec._files import check_apart, distinct
     from unfolded.metrics import separate as separate_samples
 
-    audio.check_subtype(subtype)
+    kind = audio.encoding(Path("source.wav"), subtype)[1]
     if report is not None:
         from phaserec.report import check_report
 
@@ -141,8 +142,12 @@ def separate(
         if len(inputs) > 1:
             raise ValueError(f"--report is the page of one INPUT, but there are {len(inputs)}")
     model = _load_model(model_folder, device)
-    stems = [Path(name).stem for name in inputs]
-    for number, (name, stem) in enumerate(zip(inputs, stems, strict=True), start=1):
+    folders = [Path(output)]
+    if len(inputs) > 1:
+        folders = [Path(output, stem) for stem in distinct([Path(name).stem for name in inputs])]
+    paths_of = [[folder / f"{target}.wav" for target in model.targets] for folder in folders]
+    check_apart([path for paths in paths_of for path in paths], inputs)
+    for name, folder, paths in zip(inputs, folders, paths_of, strict=True):
         recording = audio.read(name)
         if recording.rate != model.sample_rate:
             click.echo(
@@ -153,18 +158,13 @@ def separate(
         sources = separate_samples(
             model, recording.samples, recording.rate, chunk=chunk, overlap=min(1.0, chunk / 4)
         )
-        folder = Path(output)
-        if len(inputs) > 1:
-            folder /= stem if stems.count(stem) == 1 else f"{stem}-{number}"
         folder.mkdir(parents=True, exist_ok=True)
         peak = float(abs(sources).max())
-        if peak > 1 and subtype not in ("FLOAT", "DOUBLE"):
+        if peak > 1 and not audio.is_float(kind):
             click.echo(
-                f"unfolded: warning: samples of {name} reach {peak:.2f} and are clipped in "
-                f"{subtype}",
+                f"unfolded: warning: samples of {name} reach {peak:.2f} and are clipped in {kind}",
                 err=True,
             )
-        paths = [folder / f"{target}.wav" for target in model.targets]
         audio.write(paths, list(sources), recording.rate, subtype=subtype)
         for path in paths:
             click.echo(path)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from phaserec import STFT, Problem
-from phaserec._files import write_files
+from phaserec._files import check_name, write_files
 from unfolded.checkpoints import WEIGHTS, load_into, read_state, write_state
 from unfolded.layers import UnfoldedInversion
 from unfolded.magnitude import NETWORKS
@@ -89,6 +89,8 @@ class UnfoldedSeparator(nn.Module):
                 )
         numbered = [f"source{j}" for j in range(1, self.n_sources + 1)]
         self.targets = list(targets or config.get("targets") or numbered)
+        for target in self.targets:
+            check_name(target, "targets")
         if len(set(self.targets)) != self.n_sources:
             raise ValueError(f"targets={self.targets} must be {self.n_sources} different names")
 

@@ -52,8 +52,8 @@ def experiment(
     init = init or ("random" if inputs.mixture is None else "mixture")
     start = "given estimate" if init == "estimates" else f"{init} phase"
     results = {start: before}
-    if inputs.init is not None and init != "estimates" and not inputs.shipped:
-        results["given estimate"] = inputs.stft.inverse(inputs.init, length=before.shape[-1])
+    if inputs.estimates is not None and init != "estimates" and not inputs.shipped:
+        results["given estimate"] = inputs.estimates
     results |= {label: run.waveforms for label, run in zip(labels, runs, strict=True)}
     count = len(inputs.names)
     sources = f"{count} source{'s' if count != 1 else ''}"

@@ -1,5 +1,6 @@
 """What the files of a command hold: mixture, magnitudes, references and their transform."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from phaserec import audio
+from phaserec._files import check_name, distinct
 from phaserec._xp import Array
 from phaserec.commands.options import Signals, Transform
 from phaserec.problem import Problem
 from phaserec.stft import STFT
 
 _SETTINGS = ("rate", "length", "n_fft", "hop_length", "win_length")
+_ALIASES = {"sr": "rate", "sample_rate": "rate"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Inputs:
         Target magnitudes.
     mixture : ndarray, shape (channels, time), or None
         Mixture waveform.
-    init : ndarray, shape (channels, J, F, T), or None
-        Spectrograms of the estimates.
+    estimates : ndarray, shape (channels, J, time), or None
+        Waveforms of the estimates, where they were given as such.
     references : ndarray, shape (channels, J, time), or None
         True sources.
     rate : int
@@ -48,7 +51,7 @@ class Inputs:
     names: list[str]
     magnitudes: np.ndarray
     mixture: np.ndarray | None
-    init: np.ndarray | None
+    estimates: np.ndarray | None
     references: np.ndarray | None
     rate: int
     length: int | None
@@ -102,9 +105,18 @@ class Inputs:
         """
         if init != "estimates":
             return init
-        if self.init is None:
+        if self.estimates is None:
             raise ValueError("--init estimates needs --estimates; magnitudes alone have no phase")
-        return _to_device(self.init, device)
+        return _to_device(self.stft(self.estimates), device)
+
+    @property
+    def mixing_error(self) -> float:
+        """Energy of what the estimates leave of the mixture, in dB of that of the mixture."""
+        assert self.mixture is not None and self.estimates is not None
+        rest = self.mixture - self.estimates.sum(axis=1)
+        whole = float(np.sum(self.mixture.astype(float) ** 2))
+        part = float(np.sum(rest.astype(float) ** 2))
+        return 10 * math.log10(part / whole) if part and whole else -math.inf
 
 
 def load(signals: Signals, chosen: Transform, *, transform: STFT | None = None) -> Inputs:
@@ -150,6 +162,8 @@ def load(signals: Signals, chosen: Transform, *, transform: STFT | None = None) 
 
 def _check_together(signals: Signals) -> None:
     mixture, estimates, magnitudes = signals.mixture, signals.estimates, signals.magnitudes
+    if signals.remainder and not estimates:
+        raise ValueError("--remainder is what --estimates leave of MIXTURE; name them first")
     if estimates and magnitudes:
         raise ValueError("--estimates and --magnitudes both give magnitudes; use one of them")
     if mixture is None and (estimates or (signals.references and not magnitudes)):
@@ -164,13 +178,12 @@ def _check_together(signals: Signals) -> None:
 def _example(stft: STFT) -> Inputs:
     whole, sources = audio.example()
     waves = audio.stack(sources, whole)
-    S = stft(waves)
     return Inputs(
         "The shipped example",
         list(sources),
-        np.abs(S),
+        np.abs(stft(waves)),
         whole.samples,
-        S,
+        waves,
         waves,
         whole.rate,
         None,
@@ -207,13 +220,19 @@ def _with_mixture(
         raise ValueError(f"--rate {given['rate']} but {mixture} has {whole.rate} Hz")
     truth = audio.stack(_read_all(signals.references), whole) if signals.references else None
     title = "Standard input" if mixture == "-" else Path(mixture).name
+    waves = None
     if signals.estimates:
         files = _read_all(signals.estimates)
-        S = stft(audio.stack(files, whole))
-        names, V = list(files), np.abs(S)
+        waves = audio.stack(files, whole)
+        names = list(files)
+        if signals.remainder:
+            names.append(distinct([*names, "remainder"])[-1])
+            rest = whole.samples - waves.sum(axis=1)
+            waves = np.concatenate([waves, rest[:, None]], axis=1)
+        V = np.abs(stft(waves))
     else:
-        names, V, S = list(arrays), _channels(arrays, len(whole.samples)), None
-    return Inputs(title, names, V, whole.samples, S, truth, whole.rate, None, stft)
+        names, V = list(arrays), _channels(arrays, len(whole.samples))
+    return Inputs(title, names, V, whole.samples, waves, truth, whole.rate, None, stft)
 
 
 def _transform(settings: dict[str, int | None], window: str | None, otherwise: STFT) -> STFT:
@@ -239,11 +258,7 @@ def _check_references(inputs: Inputs) -> None:
 
 def _read_all(paths: Sequence[str]) -> dict[str, audio.Audio]:
     """Files by a name for each: the stem, numbered where stems repeat."""
-    stems = [Path(path).stem for path in paths]
-    names = [
-        stem if stems.count(stem) == 1 else f"{stem}-{number}"
-        for number, stem in enumerate(stems, start=1)
-    ]
+    names = distinct([check_name(Path(path).stem, path) for path in paths])
     return {name: audio.read(path) for name, path in zip(names, paths, strict=True)}
 
 
@@ -258,9 +273,9 @@ def _read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]
         contents = {name: loaded[name] for name in loaded}
     except (ValueError, OSError, EOFError, AttributeError) as error:
         raise ValueError(f"{path} is not an npz or npy file of numbers: {error}") from None
-    scalars = {k: v for k, v in contents.items() if k in (*_SETTINGS, "sr") and v.ndim == 0}
-    settings = {"rate" if k == "sr" else k: int(v) for k, v in scalars.items()}
-    arrays = {k: v for k, v in contents.items() if k not in scalars}
+    scalars = {k: v for k, v in contents.items() if k in (*_SETTINGS, *_ALIASES) and v.ndim == 0}
+    settings = {_ALIASES.get(k, k): _whole(path, k, v) for k, v in scalars.items()}
+    arrays = {check_name(k, f"{path}"): v for k, v in contents.items() if k not in scalars}
     for name, values in arrays.items():
         if values.dtype.kind not in "fiu" or values.ndim < 2:
             raise ValueError(
@@ -274,6 +289,13 @@ def _read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]
     if not arrays:
         raise ValueError(f"{path} holds no magnitudes")
     return arrays, settings
+
+
+def _whole(path: Path, name: str, value: np.ndarray) -> int:
+    """A setting of a file of magnitudes."""
+    if value.dtype.kind not in "iuf" or not np.isfinite(value) or int(value) != value or value < 1:
+        raise ValueError(f"{path}: {name}={value.item()!r} must be a whole number, 1 or more")
+    return int(value)
 
 
 def _channels(arrays: dict[str, np.ndarray], channels: int | None) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from phaserec import audio
-from phaserec._files import check_folder
+from phaserec._files import check_apart, check_folder
 from phaserec._xp import to_numpy
 from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.console import command_line, watched
@@ -21,7 +21,14 @@ from phaserec.commands.options import (
     Transform,
     without,
 )
-from phaserec.solving import Point, PreparedRun, prepare
+from phaserec.solving import Point, PreparedRun, needs_mixture, prepare
+
+_EXPLAINED = (
+    "start: the true magnitudes with the phase of the mixture; after: with the recovered phases. "
+    "Hear the difference in:"
+)
+# dB; a mixture that estimates leave less of is theirs to rounding and resampling.
+_MISSED = -20.0
 
 
 def run(
@@ -29,7 +36,8 @@ def run(
     algo: str | None,
     n_iter: int | None,
     output: str | None,
-    subtype: str,
+    no_overwrite: bool,
+    subtype: str | None,
     trace: bool,
     report: str | None,
     seconds: float,
@@ -49,10 +57,11 @@ def run(
     beginning = Beginning.of(options)
     words = without(options, Signals, Transform, Beginning)
     algorithm, n_iter, transform = _chosen(signals, preset, algo, n_iter, words)
-    audio.check_subtype(subtype)
     given = load(signals, chosen, transform=transform)
+    _check_mixing(algorithm, given)
     output = _output(output, signals)
     targets = _targets(output, given.names)
+    _check_targets(targets, subtype, signals, preset, report, no_overwrite)
     if report is not None:
         from phaserec.report import check_report  # has no part in other runs
 
@@ -75,6 +84,8 @@ def run(
         before = to_numpy(problem.waveforms(problem.start(start, seed)))
     if given.references is not None:
         _print_scores(given, before, waveforms, stream)
+    if given.shipped:
+        print(_EXPLAINED, file=stream)
     _write(waveforms, given, targets, output, subtype)
     for target in targets:
         print(target, file=stream)
@@ -145,26 +156,72 @@ def _trace_line(n: str, value: str, scores: Sequence[str]) -> None:
     print(f"{n:>9}  {value:>12}" + "".join(f"  {s:>12}" for s in scores), file=sys.stderr)
 
 
-def _print_scores(given: Inputs, before: np.ndarray, after: np.ndarray, stream: TextIO) -> None:
+def _print_scores(given: Inputs, start: np.ndarray, after: np.ndarray, stream: TextIO) -> None:
+    """SDR of what was given, of the start, and of the result."""
+    columns = {"start": sdr(given, start), "after": sdr(given, after)}
+    if given.estimates is not None and not given.shipped:
+        columns = {"given": sdr(given, given.estimates), **columns}
     width = max(len(name) for name in given.names) + 2
-    print(f"{'source':<{width}}  SDR before   after", file=stream)
-    for name, old, new in zip(given.names, sdr(given, before), sdr(given, after), strict=True):
-        print(f"{name:<{width}}  {old:7.2f} dB {new:7.2f} dB", file=stream)
+    print(f"{'source':<{width}}" + "".join(f"  SDR {title}" for title in columns), file=stream)
+    for j, name in enumerate(given.names):
+        values = "".join(f"{score[j]:8.2f} dB" for score in columns.values())
+        print(f"{name:<{width}}{values}", file=stream)
 
 
-def _output(output: str | None, signals: Signals) -> str | None:
-    """Where results go: standard output for standard input, nowhere for the example."""
+def _check_mixing(algorithm: Configured, given: Inputs) -> None:
+    """Refuse, or warn of, sources that cannot be mixed to what is heard."""
+    if given.mixture is None or not needs_mixture(algorithm):
+        return
+    name = algorithm.base.name
+    if len(given.names) == 1:
+        raise ValueError(
+            f"{name} makes sources that sum to MIXTURE, and with one of them that is MIXTURE "
+            "itself; add --remainder to take the rest as a second source, name estimates of all, "
+            "or use --algo griffin-lim"
+        )
+    if given.estimates is not None and given.mixing_error > _MISSED:
+        print(
+            f"phaserec: warning: the estimates leave {given.mixing_error:.1f} dB of the mixture, "
+            f"which {name} spreads over them; --remainder takes it as one more source, and --algo "
+            "griffin-lim leaves it out",
+            file=sys.stderr,
+        )
+
+
+def _check_targets(
+    targets: Sequence[Path],
+    subtype: str | None,
+    signals: Signals,
+    preset: str | None,
+    report: str | None,
+    no_overwrite: bool,
+) -> None:
+    """Raise if it is clear now that results cannot or must not be written."""
+    for target in targets or [Path("standard.wav")]:
+        audio.encoding(target, subtype)
+    outputs = [*targets, *([Path(report)] if report is not None else [])]
+    check_apart(outputs, [*signals.files, *([preset] if preset is not None else [])])
+    replaced = [str(path) for path in outputs if path.is_file()]
+    if replaced and no_overwrite:
+        raise ValueError(f"{replaced[0]} exists, and --no-overwrite is given; choose another -o")
+    if replaced:
+        more = f" and {len(replaced) - 1} more" if len(replaced) > 1 else ""
+        print(f"phaserec: note: {replaced[0]}{more} will be replaced", file=sys.stderr)
+
+
+def _output(output: str | None, signals: Signals) -> str:
+    """Where results go: standard output for standard input, else a folder."""
     if output is None and signals.mixture == "-":
         return "-"
-    return "recovered" if output is None and not signals.shipped else output
+    return "recovered" if output is None else output
 
 
-def _targets(output: str | None, names: Sequence[str]) -> list[Path]:
+def _targets(output: str, names: Sequence[str]) -> list[Path]:
     """Files to write; raises OSError if it is clear now that they cannot be."""
-    if output is None or output == "-":
+    if output == "-":
         return []
     path = Path(output)
-    single = path.suffix.lower() == ".wav"
+    single = path.suffix.lower() in audio.SUFFIXES
     if single and len(names) > 1:
         raise ValueError(f"-o {output} is one file for {len(names)} sources; name a folder")
     if path.is_dir() and single:
@@ -175,18 +232,19 @@ def _targets(output: str | None, names: Sequence[str]) -> list[Path]:
 
 
 def _write(
-    waveforms: np.ndarray, given: Inputs, targets: list[Path], output: str | None, subtype: str
+    waveforms: np.ndarray, given: Inputs, targets: list[Path], output: str, subtype: str | None
 ) -> None:
     peak = float(np.abs(waveforms).max())
-    if output is not None and peak > 1 and subtype not in ("FLOAT", "DOUBLE"):
+    kind = audio.encoding(targets[0] if targets else Path("standard.wav"), subtype)[1]
+    if peak > 1 and not audio.is_float(kind):
         print(
-            f"phaserec: warning: samples reach {peak:.2f} and are clipped in {subtype}",
+            f"phaserec: warning: samples reach {peak:.2f} and are clipped in {kind}",
             file=sys.stderr,
         )
     if output == "-":
         joined = np.moveaxis(waveforms, 1, 0).reshape(-1, waveforms.shape[-1])
-        sys.stdout.buffer.write(audio.encode(joined, given.rate, subtype=subtype))
+        sys.stdout.buffer.write(audio.encode(joined, given.rate, subtype=kind))
         sys.stdout.buffer.flush()
-    elif targets:
+    else:
         targets[0].parent.mkdir(parents=True, exist_ok=True)
         audio.write(targets, list(np.moveaxis(waveforms, 1, 0)), given.rate, subtype=subtype)

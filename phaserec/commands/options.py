@@ -49,6 +49,13 @@ class Signals(Group):
     references: Sequence[str]
     rate: int | None
     length: int | None
+    remainder: bool
+
+    @property
+    def files(self) -> list[str]:
+        """Every file that is read."""
+        named = [self.mixture, *self.estimates, self.magnitudes, *self.references]
+        return [name for name in named if name is not None]
 
     @property
     def alone(self) -> bool:
@@ -68,6 +75,11 @@ signal_options = together(
         multiple=True,
         metavar="FILE...",
         help="Audio of the estimated sources; magnitudes are kept and phases recovered.",
+    ),
+    click.option(
+        "--remainder",
+        is_flag=True,
+        help="Take what the estimates leave of MIXTURE as one more source.",
     ),
     click.option(
         "--magnitudes",
@@ -128,7 +140,7 @@ seconds_option = click.option(
     help="Seconds of sound, from the beginning, in the report.",
 )
 subtype_option = click.option(
-    "--subtype", default="FLOAT", show_default=True, help="Sample format, e.g. PCM_16."
+    "--subtype", help="Sample format, e.g. PCM_16 [FLOAT, or what the kind of file has]."
 )
 table_options = together(
     click.option("--csv", "csv_file", metavar="FILE", help="Also write the scores as CSV."),

@@ -1,6 +1,6 @@
 """Runs: an algorithm on a problem, prepared once, on the machine that dispatch finds for it."""
 
-from phaserec.solving.dispatch import structural_reason
+from phaserec.solving.dispatch import needs_mixture, structural_reason
 from phaserec.solving.finite import NotFinite
 from phaserec.solving.follow import Point, follow
 from phaserec.solving.prepared import PreparedRun, iterate, prepare
@@ -11,6 +11,7 @@ __all__ = [
     "PreparedRun",
     "follow",
     "iterate",
+    "needs_mixture",
     "prepare",
     "structural_reason",
 ]

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from phaserec.algorithms import Algorithm, Configured, configure
 from phaserec.kernels.program import plan
 from phaserec.kernels.trace import Untraceable, trace
-from phaserec.problem import Problem
+from phaserec.problem import NeedsMixture, Problem
+from phaserec.stft import STFT
 
 KERNEL, ARRAYS = "kernel", "arrays"
 VARIABLE = "PHASEREC_MACHINE"
@@ -95,6 +98,29 @@ def _choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng
 
 def _on_arrays(reason: str) -> Choice:
     return Choice(ARRAYS, {KERNEL: reason})
+
+
+def needs_mixture(algorithm: Configured) -> bool:
+    """Whether an algorithm reads the mixture: found by two iterations on next to nothing.
+
+    Parameters
+    ----------
+    algorithm : Configured
+        The algorithm; its hyper-parameters may turn mixing off.
+
+    Returns
+    -------
+    bool
+        False for those of single spectrograms, such as Griffin-Lim.
+    """
+    tiny = Problem(np.ones((1, 9, 4)), stft=STFT(16, 4))
+    state = algorithm.entry.start(tiny.start("zero"))
+    try:
+        for _ in range(2):  # memory may be used from the second one on
+            state = algorithm.step(state, tiny)
+    except NeedsMixture:
+        return True
+    return False
 
 
 def structural_reason(entry: Algorithm) -> str | None:

@@ -1,0 +1,5 @@
+"""``python -m phaserec``: the command line."""
+
+from phaserec.cli import main
+
+main()

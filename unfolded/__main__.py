@@ -1,0 +1,5 @@
+"""``python -m unfolded``: the command line."""
+
+from unfolded.cli import main
+
+main()
