@@ -2,12 +2,20 @@
 
 import warnings
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from functools import cache
 from typing import Any, TypeVar
 
 from phaserec._words import suggestion
 
 T = TypeVar("T")
+
+
+@cache
+def _declared() -> Any:
+    """Entry points of all installed packages, read once."""
+    from importlib.metadata import entry_points  # takes longer than all else here
+
+    return entry_points()
 
 
 class Registry(dict[str, T]):
@@ -62,7 +70,7 @@ class Registry(dict[str, T]):
         """
         if not self._loaded:
             self._loaded = True
-            for point in entry_points(group=self._group):
+            for point in _declared().select(group=self._group):
                 try:
                     point.load()
                 except Exception as error:  # whatever is wrong with it is not ours
