@@ -12,8 +12,8 @@ fraction of its maximum; the others are zero. At most this much is lost at an ed
 squares divides by nothing smaller (docs/ideas.rst has the measurements)."""
 
 
-def gain_table(window: np.ndarray, hop: int, n_frames: int) -> np.ndarray:
-    """One over the summed squared window, 0 where a sample is not seen well enough.
+def square_table(window: np.ndarray, hop: int, n_frames: int) -> np.ndarray:
+    """Summed squared window at each sample that frames reach.
 
     Parameters
     ----------
@@ -30,14 +30,45 @@ def gain_table(window: np.ndarray, hop: int, n_frames: int) -> np.ndarray:
         float64, with D = ⌈n_fft / hop⌉ the columns of a frame; :func:`table_rows` tells which row
         a column of the signal has.
     """
-    depth = -(-len(window) // hop)
-    squares = np.zeros((depth, hop))
-    squares.reshape(-1)[: len(window)] = np.asarray(window, np.float64) ** 2
+    squares = _squares(window, hop)
+    depth = len(squares)
     totals = np.zeros((min(n_frames, depth) + depth - 1, hop))
     for frame in range(min(n_frames, depth)):
         totals[frame : frame + depth] += squares
-    seen = totals > SEEN * squares.sum(axis=0).max()
+    return totals
+
+
+def gains_of(totals: np.ndarray, window: np.ndarray, hop: int) -> np.ndarray:
+    """One over the summed squared window, 0 where a sample is not seen well enough.
+
+    Parameters
+    ----------
+    totals : ndarray
+        Summed squared windows.
+    window : ndarray, shape (n_fft,)
+        Window of a frame.
+    hop : int
+        Samples between frames.
+
+    Returns
+    -------
+    ndarray
+        float64, of the shape of ``totals``.
+    """
+    seen = totals > SEEN * _squares(window, hop).sum(axis=0).max()
     return np.where(seen, 1 / np.where(seen, totals, 1), 0)
+
+
+def gain_table(window: np.ndarray, hop: int, n_frames: int) -> np.ndarray:
+    """Gains of the samples that frames reach: :func:`gains_of` of :func:`square_table`."""
+    return gains_of(square_table(window, hop, n_frames), window, hop)
+
+
+def _squares(window: np.ndarray, hop: int) -> np.ndarray:
+    """Squared window in columns of one hop, ``(D, hop)``."""
+    squares = np.zeros((-(-len(window) // hop), hop))
+    squares.reshape(-1)[: len(window)] = np.asarray(window, np.float64) ** 2
+    return squares
 
 
 def table_rows(columns: np.ndarray, depth: int, n_frames: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Types of signatures: arrays, starts, seeds, and what sentences are written against."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -137,8 +137,15 @@ Seed: TypeAlias = int | np.random.Generator | np.random.RandomState | None
 Lengths: TypeAlias = Sequence[int] | Array | None
 """Valid samples of each item of a ragged batch."""
 
-Window: TypeAlias = str | float | tuple[object, ...] | Sequence[float] | Array
-"""A window: as scipy names it, or its values."""
+Window: TypeAlias = (
+    str
+    | float
+    | tuple[object, ...]
+    | Sequence[float]
+    | Array
+    | Callable[[int], Sequence[float] | Array]
+)
+"""A window: as scipy names it, its values, or a function that makes them."""
 
 Number: TypeAlias = float | Array
 """A real number, or an array of them that is trained or differs between bins."""

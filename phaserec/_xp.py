@@ -145,6 +145,31 @@ def like(values: Any, x: ArrayT) -> ArrayT:
     return xp.asarray(np.array(values), dtype=real_dtype(xp, x), device=x.device)
 
 
+def add_at(x: ArrayT, index: np.ndarray, values: ArrayT) -> ArrayT:
+    """Copy of ``x`` with values added along the last axis, all of those at one place.
+
+    Parameters
+    ----------
+    x : array, shape (..., n)
+        What they are added to.
+    index : ndarray of int, shape (m,)
+        Place of each value; places may repeat.
+    values : array, shape (..., m)
+        Values.
+
+    Returns
+    -------
+    array, shape (..., n)
+        Sums.
+    """
+    total: Any = x
+    if is_torch_array(x):
+        return total.index_add(-1, namespace(x).asarray(index, device=x.device), values)
+    total = total.copy()
+    np.add.at(np.moveaxis(total, -1, 0), index, np.moveaxis(np.asarray(values), -1, 0))
+    return total
+
+
 def to_numpy(x: Array) -> np.ndarray:
     """Values of an array as numpy (detached from autograd, copied from its device)."""
     if is_torch_array(x):

@@ -112,6 +112,7 @@ def misi(
     win_length: int | None = None,
     window: Window = "hann",
     center: bool = True,
+    pad_mode: str = "constant",
     momentum: float = 0.0,
     init: Init = None,
     rng: Seed = None,
@@ -126,7 +127,7 @@ def misi(
         Waveform or complex spectrogram of the mixture.
     n_iter : int, default 20
         Number of iterations.
-    n_fft, hop_length, win_length, window, center
+    n_fft, hop_length, win_length, window, center, pad_mode
         The transform, see :class:`phaserec.STFT`; ``n_fft`` defaults to ``2 (F − 1)``.
     momentum : float, default 0
         Momentum; 0 is the published algorithm.
@@ -143,7 +144,8 @@ def misi(
     ValueError
         As :func:`invert`.
     """
-    stft = STFT(_n_fft(magnitudes, n_fft), hop_length, win_length, window, center)
+    n_fft = _n_fft(magnitudes, n_fft)
+    stft = STFT(n_fft, hop_length, win_length, window, center, pad_mode=pad_mode)
     return invert(
         magnitudes,
         mixture,
@@ -206,13 +208,16 @@ def griffinlim(
         Hop, window and transform length in samples; default ``win_length // 4``, ``n_fft`` and
         ``2 (F − 1)``.
     window, center
-        See :class:`phaserec.STFT`.
+        See :class:`phaserec.STFT`. The window may be a function, as in librosa.
     dtype : dtype, optional
         Real dtype of the result; default that of ``S``.
     length : int, optional
         Length of the result in samples.
-    pad_mode : {"constant"}
-        Centre padding; zeros are the only one under which consistency is a projection.
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
+        Centre padding of the analysis, see :class:`phaserec.STFT`. With ``"constant"`` the results
+        are librosa's. With copies librosa's inverse drops what frames hold of the padding and is
+        not that of least squares; here it is. The results differ within ``(n_iter + 1) n_fft``
+        samples of the ends, and agree between them.
     momentum : float, default 0.99
         Momentum, the paper's α; above 1 may diverge (a warning says so).
     init : {"random", None} or complex array, default "random"
@@ -239,13 +244,13 @@ def griffinlim(
     >>> phaserec.griffinlim(S, length=22050).shape
     (22050,)
     """
-    _check_drop_in(pad_mode, momentum, init)
+    _check_drop_in(momentum, init)
     n_iter = as_int("n_iter", n_iter, 0)
     V = as_array("S", S)
     n_fft = _n_fft(V, n_fft)
     if hop_length is None:
         hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
-    stft = _forgiving(STFT(n_fft, hop_length, win_length, window, center, strict=False))
+    stft = _forgiving(STFT(n_fft, hop_length, win_length, window, center, False, pad_mode))
     length = stft.n_samples(V.shape[-1]) if length is None else length
     problem = Problem(V, stft=stft, length=length)
     c = _librosa_start(problem, init, _librosa_rng(random_state, rng))
@@ -256,12 +261,7 @@ def griffinlim(
     return cast(ArrayT, y)
 
 
-def _check_drop_in(pad_mode: str, momentum: float, init: Init) -> None:
-    if pad_mode != "constant":
-        raise ValueError(
-            f"pad_mode={pad_mode!r} is not supported: consistency is a projection only with zero "
-            "padding; use pad_mode='constant' here and in the analysis"
-        )
+def _check_drop_in(momentum: float, init: Init) -> None:
     if momentum < 0:
         raise ValueError(f"momentum={momentum} must not be negative")
     if momentum > 1:

@@ -1,12 +1,14 @@
 """The short-time Fourier transform and its exact least-squares inverse."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-from phaserec._coverage import SEEN, gain_table, table_rows
+from phaserec._coverage import SEEN, gain_table, gains_of, square_table, table_rows
+from phaserec._padding import check_mode, fold, pad
 from phaserec._typing import ArrayT, Lengths, Window
 from phaserec._xp import Array, as_int, dtype_name, is_complex, like, namespace
 
@@ -16,13 +18,14 @@ _COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "rect": (1.0, 0.0)}
 
 @dataclass(frozen=True)
 class STFT:
-    """Short-time Fourier transform with zero centre padding, validated once.
+    """Short-time Fourier transform with its centre padding, validated once.
 
     Calling it transforms waveforms; :meth:`inverse` is the Moore-Penrose inverse on signals of a
     given length (Griffin & Lim, IEEE TASSP 1984) that are zero where frames hardly see them, so
-    that ``stft(stft.inverse(S, length=L))`` is an orthogonal projection. The output equals
-    ``librosa.stft(..., pad_mode="constant")`` and ``torch.stft(..., pad_mode="constant")``.
-    Numpy and torch arrays, float32 and float64.
+    that ``stft(stft.inverse(S, length=L))`` is an orthogonal projection, with any padding. The
+    output equals that of ``librosa.stft`` and ``torch.stft`` with the same padding; in torch, whose
+    default is ``"reflect"``, edge is called replicate and wrap circular. Numpy and torch arrays,
+    float32 and float64.
 
     Parameters
     ----------
@@ -32,15 +35,20 @@ class STFT:
         Hop H in samples between frames; default ``n_fft // 4``.
     win_length : int, optional
         Window length in samples, at most ``n_fft`` (the default); shorter windows are centred.
-    window : str, tuple, float or sequence of win_length floats, default "hann"
-        As :func:`scipy.signal.get_window` takes it (periodic), ``"rect"`` for ones, or the values.
+    window : str, tuple, float, sequence of win_length floats or callable, default "hann"
+        As :func:`scipy.signal.get_window` takes it (periodic), ``"rect"`` for ones, the values, or
+        a function that returns them for a ``win_length``.
     center : bool, default True
-        Frame t is centred on sample t·H of the signal, which is padded with zeros. With
-        ``False`` frame t starts at sample t·H, and edge samples whose summed squared window is
-        below a thousandth of its maximum come back from the inverse as zeros.
+        Frame t is centred on sample t·H of the signal, which is padded by ``n_fft // 2`` samples
+        on both sides. With ``False`` frame t starts at sample t·H, and edge samples whose summed
+        squared window is below a thousandth of its maximum come back from the inverse as zeros.
     strict : bool, default True
         Refuse a window and hop from which a signal cannot be computed back. With ``False`` the
         inverse sets such samples to zero throughout the signal.
+    pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
+        What the signal is padded with: zeros, or copies of its samples as :func:`numpy.pad` makes
+        them. Signals may be shorter than their padding; copies are then copied again. Without
+        ``center`` there is no padding, and the mode has no effect.
 
     Raises
     ------
@@ -66,6 +74,7 @@ class STFT:
     window: str | float | tuple[object, ...]
     center: bool
     strict: bool = field(compare=False)
+    pad_mode: str
 
     def __init__(
         self,
@@ -75,6 +84,7 @@ class STFT:
         window: Window = "hann",
         center: bool = True,
         strict: bool = True,
+        pad_mode: str = "constant",
     ) -> None:
         n_fft = as_int("n_fft", n_fft, 1)
         hop = as_int("hop_length", max(n_fft // 4, 1) if hop_length is None else hop_length, 1)
@@ -85,9 +95,10 @@ class STFT:
             "n_fft": n_fft,
             "hop_length": hop,
             "win_length": win,
-            "window": _hashable(window),
+            "window": _hashable(window(win) if callable(window) else window),
             "center": center,
             "strict": strict,
+            "pad_mode": check_mode(pad_mode),
         }
         for name, value in resolved.items():
             object.__setattr__(self, name, value)
@@ -137,7 +148,7 @@ class STFT:
     @cached_property
     def deficient(self) -> np.ndarray:
         """Positions within a hop, counted from frame starts, hardly seen by any window; ints."""
-        steady = _gain_table(self, self.depth)[self.depth - 1]
+        steady = gain_table(self.window_values, self.hop_length, self.depth)[self.depth - 1]
         return np.flatnonzero(steady == 0)
 
     @property
@@ -147,8 +158,13 @@ class STFT:
 
     @property
     def offset(self) -> int:
-        """Samples of zero padding before the signal."""
+        """Samples of padding before the signal, and after it."""
         return self.n_fft // 2 if self.center else 0
+
+    @property
+    def padding(self) -> str:
+        """Kind of padding that there is: ``pad_mode``, or ``"constant"`` without any."""
+        return self.pad_mode if self.center else "constant"
 
     @cached_property
     def bin_weights(self) -> np.ndarray:
@@ -214,7 +230,7 @@ class STFT:
             Real waveforms.
         lengths : array_like of int, optional
             Valid samples of each item, shape equal to the leading axes of ``x`` (one axis or
-            more); what lies beyond is taken as zero and gets no frames.
+            more); each is padded at its own end, and what lies beyond gets no frames.
 
         Returns
         -------
@@ -229,9 +245,7 @@ class STFT:
         if is_complex(x):
             raise ValueError("the STFT takes real waveforms, got a complex array")
         n_frames = self.n_frames(x.shape[-1])
-        if lengths is not None:
-            x = x * like(_valid(lengths, x.shape[-1], x.ndim - 1), x)
-        S = self.frames(x, 0, n_frames)
+        S = self._spectra(self.padded(x, 0, n_frames, lengths))
         return S if lengths is None else S * self.valid_frames(lengths, S)
 
     def inverse(self, S: ArrayT, *, length: int | None = None, lengths: Lengths = None) -> ArrayT:
@@ -265,11 +279,13 @@ class STFT:
             S = S * self.valid_frames(lengths, S)
         xp = namespace(S)
         frames = xp.fft.irfft(xp.moveaxis(S, -2, -1), n=self.n_fft)
-        x = self.overlap_add(frames * like(self.window_values, S), length)
+        x = self.overlap_add(frames * like(self.window_values, S), length, lengths)
         return x * self.gains(length, x, lengths)
 
     def gains(self, length: int, x: ArrayT, lengths: Lengths = None) -> ArrayT:
         """One over the summed squared windows at each sample; 0 where they hardly see it.
+
+        Where copies of a sample pad the signal, the windows that see these count too.
 
         Parameters
         ----------
@@ -285,22 +301,22 @@ class STFT:
         array
             Broadcasts against ``x``.
         """
-        if lengths is None:
-            return like(self._sample_gains(length, x), x)
-        items = np.asarray(lengths)
-        gains = np.zeros((*items.shape, length), self._sample_gains(int(items.flat[0]), x).dtype)
-        for index, item in np.ndenumerate(items):
-            gains[index][:item] = self._sample_gains(int(item), x)
+        items = [((), length)] if lengths is None else _items(lengths)
+        gains = np.zeros((*(() if lengths is None else np.shape(lengths)), length), dtype_name(x))
+        for index, n in items:
+            self._fill_gains(gains[index][:n])
         return like(_align(gains, x.ndim), x)
 
-    def _sample_gains(self, length: int, x: Array) -> np.ndarray:
-        n_frames = self.n_frames(length)
-        last = min((self.offset + length - 1) // self.hop_length, n_frames + self.depth - 2)
-        rows = table_rows(np.arange(last + 1), self.depth, n_frames)
-        table = _gain_table(self, min(n_frames, self.depth)).astype(dtype_name(x), copy=False)
-        gains = table[rows].reshape(-1)[self.offset : self.offset + length]
-        missing = length - gains.size  # trailing samples that no frame reaches
-        return np.pad(gains, (0, missing)) if missing else gains
+    def _fill_gains(self, gains: np.ndarray) -> None:
+        """Write the gains of a signal as long as the array."""
+        # Hops far from both ends are all seen alike: the gains of a short signal serve any.
+        hop, edge = self.hop_length, self.n_fft + self.hop_length
+        more = max((gains.size - 2 * edge) // hop, 0) * hop
+        short = _short_gains(self, gains.size - more)
+        gains[:edge] = short[:edge]
+        gains[edge + more :] = short[edge:]
+        if more:
+            gains[edge : edge + more].reshape(-1, hop)[:] = short[edge - hop : edge]
 
     def restrict(self, x: ArrayT, lengths: Lengths = None) -> ArrayT:
         """Zero the samples that frames hardly see: what is left is what the inverse can give back.
@@ -345,25 +361,54 @@ class STFT:
         array, shape (..., F, last − first)
             Part of the spectrogram.
         """
-        xp = namespace(x)
+        return self._spectra(self.padded(x, first, last))
+
+    def padded(self, x: ArrayT, first: int, last: int, lengths: Lengths = None) -> ArrayT:
+        """Samples that frames ``first`` to ``last − 1`` see, with the padding among them.
+
+        Parameters
+        ----------
+        x : array, shape (..., time)
+            Real waveforms.
+        first, last : int
+            Range of frames.
+        lengths : array_like of int, optional
+            Valid samples of each item, shape equal to leading axes of ``x``; frames that an item
+            does not have see any numbers.
+
+        Returns
+        -------
+        array, shape (..., (last − first − 1 + depth) · hop_length)
+            Samples from the first of frame ``first`` on, in whole hops.
+        """
+        begin = first * self.hop_length - self.offset
+        end = begin + (last - first - 1 + self.depth) * self.hop_length
+        if lengths is not None and self.padding == "constant":
+            x = x * like(_valid(lengths, x.shape[-1], x.ndim - 1), x)
+        elif lengths is not None:
+            return _stacked(
+                [pad(x[i][..., :n], begin, end, self.padding) for i, n in _items(lengths)], lengths
+            )
+        return pad(x, begin, end, self.padding)
+
+    def _spectra(self, samples: ArrayT) -> ArrayT:
+        """Spectra of all frames of samples that come in whole hops."""
+        xp = namespace(samples)
         hop, overlaps = self.hop_length, self.depth
-        columns = last - first - 1 + overlaps
-        begin = first * hop - self.offset
-        end = begin + columns * hop
-        inside = x[..., max(begin, 0) : max(end, 0)]
-        lead = x.shape[:-1]
-        missing = max(-begin, 0), columns * hop - max(-begin, 0) - inside.shape[-1]
-        before, after = (xp.zeros((*lead, n), dtype=x.dtype, device=x.device) for n in missing)
+        *lead, size = samples.shape
         # Hop-sized columns side by side are the frames.
-        grid = xp.reshape(xp.concat([before, inside, after], axis=-1), (*lead, columns, hop))
-        parts = [grid[..., r : r + last - first, :] for r in range(overlaps)]
+        grid = xp.reshape(samples, (*lead, size // hop, hop))
+        n_frames = size // hop - overlaps + 1
+        parts = [grid[..., r : r + n_frames, :] for r in range(overlaps)]
         # Only where numpy has a factor to apply does it transform single precision as such.
-        window = like(self.n_fft * self.window_values, x)
+        window = like(self.n_fft * self.window_values, samples)
         frames = xp.concat(parts, axis=-1)[..., : self.n_fft] * window
         return xp.moveaxis(xp.fft.rfft(frames, norm="forward"), -1, -2)
 
-    def overlap_add(self, frames: ArrayT, length: int) -> ArrayT:
-        """Sum frames into waveforms, without normalisation.
+    def overlap_add(self, frames: ArrayT, length: int, lengths: Lengths = None) -> ArrayT:
+        """Sum frames into waveforms, without normalisation: the adjoint of cutting into frames.
+
+        What frames hold of a copy in the padding is added to the sample that it is a copy of.
 
         Parameters
         ----------
@@ -371,6 +416,9 @@ class STFT:
             Real frames.
         length : int
             Number of samples.
+        lengths : array_like of int, optional
+            Valid samples of each item, shape equal to leading axes of ``frames``, whose other
+            frames must be zero.
 
         Returns
         -------
@@ -385,13 +433,11 @@ class STFT:
         for r in range(overlaps):
             part = frames[..., r * hop : (r + 1) * hop]
             total[..., r : r + n_frames, : part.shape[-1]] += part
-        signal = xp.reshape(total, (*lead, columns * hop))
-        signal = signal[..., self.offset : self.offset + length]
-        missing = length - signal.shape[-1]
-        if missing > 0:  # trailing samples that no frame reaches when the hop is large
-            zeros = xp.zeros((*lead, missing), dtype=frames.dtype, device=frames.device)
-            signal = xp.concat([signal, zeros], axis=-1)
-        return signal
+        total = xp.reshape(total, (*lead, columns * hop))
+        if lengths is None or self.padding == "constant":
+            return fold(total, self.offset, length, self.padding)
+        items = (fold(total[i], self.offset, n, self.padding) for i, n in _items(lengths))
+        return _stacked([pad(x, 0, length, "constant") for x in items], lengths)
 
     def valid_frames(self, lengths: Lengths, S: ArrayT) -> ArrayT:
         """Ones on the frames that belong to each item of a ragged batch, zeros after.
@@ -412,10 +458,24 @@ class STFT:
         return like(_valid(counts, S.shape[-1], S.ndim - 1), S)
 
 
-@lru_cache(maxsize=16)
-def _gain_table(stft: STFT, n_frames: int) -> np.ndarray:
-    """Gains of the columns of a signal with so many frames; more than ``depth`` change nothing."""
-    return gain_table(stft.window_values, stft.hop_length, n_frames)
+@lru_cache(maxsize=64)
+def _short_gains(stft: STFT, length: int) -> np.ndarray:
+    """Gains of the samples of a signal, float64."""
+    n_frames, window, hop = stft.n_frames(length), stft.window_values, stft.hop_length
+    rows = table_rows(np.arange(n_frames + stft.depth - 1), stft.depth, n_frames)
+    totals = square_table(window, hop, n_frames)[rows].reshape(-1)
+    return gains_of(fold(totals, stft.offset, length, stft.padding), window, hop)
+
+
+def _items(lengths: Sequence[int] | Array) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Index and length of each item of a ragged batch."""
+    return ((index, int(n)) for index, n in np.ndenumerate(np.asarray(lengths)))
+
+
+def _stacked(items: list[ArrayT], lengths: Sequence[int] | Array) -> ArrayT:
+    """The batch that items of one shape are of."""
+    xp = namespace(*items)
+    return xp.reshape(xp.stack(items), (*np.shape(lengths), *items[0].shape))
 
 
 def _align(values: np.ndarray, ndim: int) -> np.ndarray:

@@ -309,6 +309,7 @@ def test_bad_options(phaserec, files):
         (["--hop-length", "1024"], "hop_length=1024", "not invertible"),
         (["--win-length", "2048"], "win_length=2048", "n_fft=1024"),
         (["--window", "roof"], "roof"),
+        (["--pad-mode", "mirror"], "pad_mode='mirror'", "'reflect'"),
         (["--subtype", "MP3"], "MP3"),
         (["--bogus"], "--bogus"),
         (["--references"], "--references"),

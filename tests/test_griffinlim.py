@@ -6,7 +6,8 @@ import librosa
 import numpy as np
 import pytest
 
-from phaserec import STFT, griffinlim
+from phaserec import STFT, griffinlim, misi
+from phaserec._padding import MODES
 
 
 def magnitudes(n_fft=64, n_frames=20, batch=(), seed=0):
@@ -54,6 +55,7 @@ def test_seeds(make):
         {"hop_length": 20, "window": "hamming"},
         {"window": ("kaiser", 8.0)},
         {"window": np.hamming(64)},
+        {"window": np.hamming},
         {"n_fft": 64},
     ],
     ids=str,
@@ -127,14 +129,69 @@ def test_the_two_names_of_the_generator():
     )
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("momentum", [0, 0.99])
-def test_the_true_phase_is_a_fixed_point(momentum):
+def test_the_true_phase_is_a_fixed_point(momentum, mode):
     # librosa takes no phase to start from; here it is an argument of its own.
     x = np.random.default_rng(0).standard_normal(1000)
-    C = STFT(64)(x)
+    C = STFT(64, pad_mode=mode)(x)
+    arguments = {"length": 1000, "momentum": momentum, "n_iter": 8, "pad_mode": mode}
     for init in (C, C / np.abs(C)):
-        back = griffinlim(np.abs(C), init=init, length=1000, momentum=momentum, n_iter=8)
+        back = griffinlim(np.abs(C), init=init, **arguments)
         np.testing.assert_allclose(back, x, atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric", "edge"])
+@pytest.mark.parametrize("n_iter", [0, 1, 3])
+def test_copies_in_the_padding_differ_from_librosa_near_the_ends_alone(n_iter, mode):
+    S = magnitudes(n_frames=60)
+    arguments = {"n_iter": n_iter, "pad_mode": mode, "random_state": 0}
+    theirs, ours = librosa.griffinlim(S, **arguments), griffinlim(S, **arguments)
+    assert ours.shape == theirs.shape
+    assert not np.allclose(ours, theirs)
+    far = slice((n_iter + 1) * 64, -(n_iter + 1) * 64)
+    np.testing.assert_allclose(ours[far], theirs[far], atol=1e-8 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("init", [None, "random"])
+@pytest.mark.parametrize("momentum", [0, 0.99])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("known", [False, True])
+def test_any_arguments_give_a_better_waveform(known, kind, mode, momentum, init):
+    x = np.sin(np.arange(1011) * 0.3) + np.sin(np.arange(1011) ** 2 * 1e-3)
+    given = {"hop_length": 16, "win_length": 48, "window": np.hanning, "pad_mode": mode}
+    stft = STFT(64, 16, 48, np.hanning, pad_mode=mode)
+    S = np.abs(stft(x))
+    arguments = {"momentum": momentum, "init": init, "rng": 0, "dtype": kind, **given}
+    length = x.size if known else None
+    few, many = (griffinlim(S, n_iter=n, length=length, **arguments) for n in (0, 32))
+    assert few.dtype == many.dtype == kind
+    assert few.shape == many.shape == (x.size if known else x.size // 16 * 16,)
+    errors = [np.linalg.norm(np.abs(stft(y)) - S) for y in (few, many)]
+    assert errors[1] < 0.8 * errors[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_plain_griffin_lim_never_gets_worse(mode):
+    stft = STFT(64, pad_mode=mode)
+    S = magnitudes()
+    errors = []
+    for n in range(12):
+        y = griffinlim(S, n_iter=n, momentum=0, rng=0, pad_mode=mode)
+        errors.append(np.linalg.norm(np.sqrt(stft.bin_weights) * (np.abs(stft(y)) - S)))
+    assert np.all(np.diff(errors) <= 1e-9 * errors[0])
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+def test_misi_takes_the_padding(mode):
+    stft = STFT(64, pad_mode=mode)
+    sources = np.random.default_rng(0).standard_normal((2, 500))
+    S = stft(sources)
+    exact = misi(np.abs(S), sources.sum(0), init=S, pad_mode=mode)
+    np.testing.assert_allclose(exact, sources, atol=1e-9)
+    mixed = misi(np.abs(S), sources.sum(0), pad_mode=mode)
+    np.testing.assert_allclose(mixed.sum(0), sources.sum(0), atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +207,7 @@ def test_the_true_phase_is_a_fixed_point(momentum):
         ({"rng": 1, "random_state": 1}, "random_state and rng"),
         ({"momentum": -0.1}, "momentum=-0.1"),
         ({"momentum": float("nan")}, "momentum=nan"),
-        ({"pad_mode": "reflect"}, "pad_mode='reflect'"),
+        ({"pad_mode": "mirror"}, "pad_mode='mirror' must be one of"),
         ({"n_iter": -1}, "n_iter=-1"),
         ({"n_fft": 512}, "F=33"),
         ({"length": 3}, "length=3"),

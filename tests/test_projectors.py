@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phaserec import STFT
+from phaserec._padding import MODES
 from phaserec.projectors import consistency, magnitude, mixing, unit
 
 TRANSFORMS = [
@@ -16,8 +17,13 @@ TRANSFORMS = [
     STFT(16, 4, center=False),
     STFT(16, 4, window="blackman", center=False),
     STFT(16, 4, window=("kaiser", 14.0)),
+    *(STFT(n_fft, 5, pad_mode=mode) for mode in MODES[1:] for n_fft in (15, 16)),
+    *(STFT(80, 20, 70, window="blackman", pad_mode=mode) for mode in MODES),
 ]
-ids = [f"{s.n_fft}-{s.hop_length}-{s.win_length}-{s.window}-{s.center}" for s in TRANSFORMS]
+ids = [
+    f"{s.n_fft}-{s.hop_length}-{s.win_length}-{s.window}-{s.padding if s.center else None}"
+    for s in TRANSFORMS
+]
 
 
 def complex_noise(shape, seed=0):
@@ -47,6 +53,15 @@ def test_consistency_is_self_adjoint(stft, lengths):
     A, B = complex_noise(shape, 0), complex_noise(shape, 1)
     GA, GB = (consistency(S, stft, 47, lengths) for S in (A, B))
     assert inner(stft, GA, B) == pytest.approx(inner(stft, A, GB), rel=1e-12)
+
+
+@pytest.mark.parametrize("stft", TRANSFORMS, ids=ids)
+@pytest.mark.parametrize("lengths", [None, [47, 20]])
+def test_spectrograms_of_signals_are_consistent(stft, lengths, backend):
+    x = backend(np.random.default_rng(0).standard_normal((2, 47)))
+    S = stft(stft.restrict(x, lengths), lengths=lengths)
+    scale = np.abs(np.asarray(S)).max()
+    np.testing.assert_allclose(consistency(S, stft, 47, lengths), S, atol=backend.tol * scale)
 
 
 def test_mixing_sums_to_the_mixture_and_is_idempotent(backend):
@@ -124,7 +139,8 @@ def arrays(draw):
     hop = draw(st.integers(1, max(n_fft // 2, 1)))
     center = draw(st.booleans())
     window = draw(st.sampled_from(["hann", "hamming", "rect"]))
-    stft = STFT(n_fft, hop, None, window, center, strict=False)
+    mode = draw(st.sampled_from(MODES))
+    stft = STFT(n_fft, hop, None, window, center, strict=False, pad_mode=mode)
     length = draw(st.integers(1 if center else n_fft, 50))
     batch = draw(st.lists(st.integers(1, 2), max_size=2))
     n_sources = draw(st.integers(1, 3))

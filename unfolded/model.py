@@ -186,7 +186,7 @@ class UnfoldedSeparator(nn.Module):
             "targets": self.targets,
             "stft": {
                 name: getattr(self.stft, name)
-                for name in ("n_fft", "hop_length", "win_length", "window", "center")
+                for name in ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
             },
             "magnitude_network": {"type": kind, **network.config},
             "inversion": None if self.inversion is None else self.inversion.config,

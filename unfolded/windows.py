@@ -63,14 +63,9 @@ class LearnedSTFT(nn.Module):
         ValueError
             If ``x`` is too short.
         """
-        length = x.shape[-1]
-        n_frames = self.stft.n_frames(length)
-        if lengths is not None:
-            x = x * _valid_samples(lengths, x)
-        total = self.stft.n_fft + (n_frames - 1) * self.stft.hop_length
-        after = max(total - length - self.stft.offset, 0)
-        padded = nn.functional.pad(x, (self.stft.offset, after))[..., :total]
-        frames = padded.unfold(-1, self.stft.n_fft, self.stft.hop_length)
+        n_frames = self.stft.n_frames(x.shape[-1])
+        samples = self.stft.padded(x, 0, n_frames, lengths)
+        frames = samples.unfold(-1, self.stft.n_fft, self.stft.hop_length)[..., :n_frames, :]
         S = torch.fft.rfft(frames * self.windows(x)[0]).transpose(-1, -2)
         return S if lengths is None else S * self.stft.valid_frames(lengths, S)
 
@@ -106,8 +101,8 @@ class LearnedSTFT(nn.Module):
             S = S * valid
         frames = torch.fft.irfft(S.transpose(-1, -2), n=self.stft.n_fft) * synthesis
         products = valid.transpose(-1, -2) * (analysis * synthesis)
-        total = self.stft.overlap_add(products, length)
-        x = self.stft.overlap_add(frames, length)
+        total = self.stft.overlap_add(products, length, lengths)
+        x = self.stft.overlap_add(frames, length, lengths)
         # The samples that count are those of the given window, whatever is learned.
         seen = self.stft.gains(length, x, lengths) > 0
         x = torch.where(seen, x / torch.where(seen, total, 1), 0)

@@ -187,6 +187,7 @@ def _settings(
         "Channels": channels,
         "Transform": f"{stft.n_fft} points, hop {stft.hop_length}, window {stft.window} of "
         f"{stft.win_length}",
+        "Centre padding": stft.pad_mode if stft.center else "none",
         "Iterations": n_iter,
         "Initial phase": init,
         "Seed": seed,

@@ -149,7 +149,7 @@ def load(signals: Signals, chosen: Transform, *, transform: STFT | None = None) 
     if signals.magnitudes is not None:
         arrays, stored = _read_magnitudes(Path(signals.magnitudes))
         given = {k: stored.get(k) if v is None else v for k, v in given.items()}
-    stft = _transform(given, chosen.window, otherwise)
+    stft = _transform(given, chosen, otherwise)
     if signals.shipped:
         inputs = _example(stft)
     elif signals.mixture is None:
@@ -235,14 +235,15 @@ def _with_mixture(
     return Inputs(title, names, V, whole.samples, waves, truth, whole.rate, None, stft)
 
 
-def _transform(settings: dict[str, int | None], window: str | None, otherwise: STFT) -> STFT:
+def _transform(settings: dict[str, int | None], chosen: Transform, otherwise: STFT) -> STFT:
     n_fft = otherwise.n_fft if settings["n_fft"] is None else settings["n_fft"]
     hop_length, win_length = settings["hop_length"], settings["win_length"]
     if n_fft == otherwise.n_fft:
         hop_length = otherwise.hop_length if hop_length is None else hop_length
         win_length = otherwise.win_length if win_length is None else win_length
-    chosen = otherwise.window if window is None else window
-    return STFT(n_fft, hop_length, win_length, chosen, otherwise.center)
+    window = otherwise.window if chosen.window is None else chosen.window
+    pad_mode = otherwise.pad_mode if chosen.pad_mode is None else chosen.pad_mode
+    return STFT(n_fft, hop_length, win_length, window, otherwise.center, pad_mode=pad_mode)
 
 
 def _check_references(inputs: Inputs) -> None:

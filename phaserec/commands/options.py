@@ -105,6 +105,7 @@ class Transform(Group):
     hop_length: int | None
     win_length: int | None
     window: str | None
+    pad_mode: str | None
 
 
 transform_options = together(
@@ -112,6 +113,7 @@ transform_options = together(
     click.option("--hop-length", type=int, help="Hop in samples [n_fft // 4]."),
     click.option("--win-length", type=int, help="Window length in samples [n_fft]."),
     click.option("--window", help="Window, as scipy names it [hann]."),
+    click.option("--pad-mode", help="Centre padding, as numpy.pad names it [constant]."),
 )
 
 

@@ -56,7 +56,13 @@ def run(
     if test_estimates is not None and test is None:
         raise ValueError("--test-estimates goes with --test; name the folder of the mixtures too")
     chosen = Transform.of(options)
-    stft = STFT(chosen.n_fft or 1024, chosen.hop_length, chosen.win_length, chosen.window or "hann")
+    stft = STFT(
+        chosen.n_fft or 1024,
+        chosen.hop_length,
+        chosen.win_length,
+        chosen.window or "hann",
+        pad_mode=chosen.pad_mode or "constant",
+    )
     algorithms = [name.strip() for name in algo.split(",")]
     tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
     items = MixtureFolder(folder, stft, estimates)

@@ -21,7 +21,7 @@ from phaserec.stft import STFT
 
 _KIND = "phaserec preset"
 _FORMAT = 1
-_STFT = ("n_fft", "hop_length", "win_length", "window", "center")
+_STFT = ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
 # Landmarks kept of each channel: enough to find a fifth of it or more, and small.
 _LANDMARKS = 32
 

@@ -25,6 +25,7 @@ def test_the_kernel_is_taken_where_it_can_be(problem):
     [
         ({"weights": np.full((2, 1, 1), 0.5)}, {}, "the mixing weights are the caller's"),
         ({"stft": STFT(14, 4)}, {}, "n_fft=14 is odd, or its half has a prime factor above 5"),
+        ({"stft": STFT(16, 4, pad_mode="reflect")}, {}, "centre padding is of kind 'reflect'"),
         ({"scale": 1e200}, {}, "squares of magnitudes overflow or vanish in float64"),
         ({}, {"momentum": np.full((9, 1), 0.5)}, "momentum is an array"),
         ({}, {"momentum": 1e35}, "momentum is too large"),
@@ -36,6 +37,11 @@ def test_reasons_name_what_stands_in_the_way(change, hyper, reason, make_sources
     p = Problem(np.abs(stft(x)), x.sum(0), stft=stft, **change)
     run = prepare("misi", p, 2, **hyper)
     assert run.machine == "arrays" and run.choice.reasons == {"kernel": reason}
+
+
+def test_padding_that_is_not_there_is_no_reason(make_problem, numpy64):
+    p = make_problem(numpy64, stft=STFT(16, 4, center=False, pad_mode="reflect"))
+    assert prepare("misi", p, 2).machine == "kernel"
 
 
 def test_gradients_are_a_reason():

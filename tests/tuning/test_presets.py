@@ -61,6 +61,7 @@ def invert(files, tmp_path, capsys):
         preset(),
         preset(algorithm="aux", n_iter=0, hyper={"mixing": "hard", "tau": 2.0, "momentum": 0.5}),
         preset(stft=STFT(8, 2, 4, window=(0.0, 0.5, 1.0, 0.5), center=False, strict=False)),
+        preset(stft=STFT(64, pad_mode="reflect")),
         preset(stft=STFT(64, window=("kaiser", 8.0)), tuning={"score": "snr", "list": [1.5, None]}),
     ],
 )
@@ -168,6 +169,7 @@ def test_options_override_a_preset(tmp_path, invert):
         ["--momentum", 0.3],
         ["--hop-length", 64],
         ["--window", "hann"],
+        ["--pad-mode", "reflect"],
         ["--algo", "mag_incons_hard_mix", "--sigma", 2],
     ):
         changed = invert(*given, *change)

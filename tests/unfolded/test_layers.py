@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 import phaserec
 from phaserec import STFT, measures
+from phaserec._padding import MODES
 from phaserec.algorithms import ALGORITHMS, NonNegative
 from unfolded.layers import UnfoldedInversion
 from unfolded.windows import LearnedSTFT
@@ -228,8 +229,10 @@ def test_batch_equals_items(small_stft):
     torch.testing.assert_close(y[1, 2], net(V[1, 2], x[1, 2]))
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("options", [{}, EXTRAS], ids=["plain", "extras"])
-def test_ragged_batch_equals_items(options, small_stft):
+def test_ragged_batch_equals_items(options, mode):
+    small_stft = STFT(8, 2, pad_mode=mode)
     sources = torch.randn(2, 2, 15, dtype=torch.float64)
     sources[1, :, 10:] = 0
     V, x = small_stft(sources).abs(), sources.sum(-2)
@@ -263,7 +266,13 @@ def test_refinement_is_bounded(small_stft, small_problem):
         torch.testing.assert_close(net.spectrogram(V, x).abs(), factor * V)
 
 
-@pytest.mark.parametrize("stft", [STFT(8, 2), STFT(9, 3), STFT(8, 2, center=False), STFT(8, 3, 6)])
+@pytest.mark.parametrize(
+    "stft",
+    [
+        *(STFT(8, 2), STFT(9, 3), STFT(8, 2, center=False), STFT(8, 3, 6)),
+        *(STFT(8, 3, pad_mode=mode) for mode in MODES[1:]),
+    ],
+)
 @pytest.mark.parametrize("length", [8, 13, 22])
 def test_learned_transform(stft, length):
     x = torch.randn(2, length, dtype=torch.float64)
@@ -278,6 +287,18 @@ def test_learned_transform(stft, length):
     # Still a left inverse, on the samples that the transform sees.
     seen = stft.inverse(stft(torch.ones(length, dtype=torch.float64)), length=length) > 0.5
     torch.testing.assert_close(learned.inverse(learned(x), length=length), x * seen)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_learned_transform_of_a_ragged_batch(mode):
+    stft, lengths = STFT(8, 3, pad_mode=mode), [13, 2]
+    x = torch.randn(2, 3, 13, dtype=torch.float64)
+    learned = LearnedSTFT(stft, dtype=torch.float64)
+    S = stft(x, lengths=lengths)
+    torch.testing.assert_close(learned(x, lengths=lengths).detach(), S)
+    perturb(learned, 0.5)
+    back = learned.inverse(learned(x, lengths=lengths), length=13, lengths=lengths)
+    torch.testing.assert_close(back, stft.restrict(x, lengths))
 
 
 class PeakMemory(TorchDispatchMode):

@@ -155,9 +155,12 @@ def test_round_trip(kind, n_layers, dtype, tmp_path):
     assert {p.dtype for p in again.parameters()} <= {dtype}
 
 
-@pytest.mark.parametrize("window", ["hamming", (1.0,) * 16, [0.5, 1.0] * 8])
-def test_windows_round_trip(window, tmp_path):
-    stft = STFT(16, 4, window=window)
+@pytest.mark.parametrize(
+    "choice",
+    [{"window": w} for w in ("hamming", (1.0,) * 16, [0.5, 1.0] * 8)] + [{"pad_mode": "reflect"}],
+)
+def test_transforms_round_trip(choice, tmp_path):
+    stft = STFT(16, 4, **choice)
     UnfoldedSeparator(gru(), None, stft, 8000).save_pretrained(tmp_path)
     assert UnfoldedSeparator.from_pretrained(tmp_path).stft == stft
 

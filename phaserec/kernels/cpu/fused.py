@@ -63,6 +63,8 @@ def unsuited(problem: Problem, init: Any, values: Mapping[str, Any]) -> str | No
             return (
                 f"{name} is not plain numbers on a CPU: it is on a device, or asks for a gradient"
             )
+    if stft.padding != "constant":
+        return f"centre padding is of kind {stft.padding!r}"
     if stft.hop_length > stft.n_fft:
         return f"hop_length={stft.hop_length} is more than n_fft={stft.n_fft}"
     if not is_fast_size(stft.n_fft):
