@@ -205,8 +205,7 @@ def griffinlim(
     n_iter : int, default 32
         Number of iterations.
     hop_length, win_length, n_fft : int, optional
-        Hop, window and transform length in samples; default ``win_length // 4``, ``n_fft`` and
-        ``2 (F − 1)``.
+        Hop, window and transform length; default ``win_length // 4``, ``n_fft``, ``2 (F − 1)``.
     window, center
         See :class:`phaserec.STFT`. The window may be a function, as in librosa.
     dtype : dtype, optional
@@ -214,14 +213,13 @@ def griffinlim(
     length : int, optional
         Length of the result in samples.
     pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
-        Centre padding of the analysis, see :class:`phaserec.STFT`. With ``"constant"`` the results
-        are librosa's. With copies librosa's inverse drops what frames hold of the padding and is
-        not that of least squares; here it is. The results differ within ``(n_iter + 1) n_fft``
-        samples of the ends, and agree between them.
+        Centre padding of the analysis. With ``"constant"`` the results are librosa's. With copies
+        its inverse is not that of least squares; here it is, and results differ within
+        ``(n_iter + 1) n_fft`` samples of the ends.
     momentum : float, default 0.99
         Momentum, the paper's α; above 1 may diverge (a warning says so).
     init : {"random", None} or complex array, default "random"
-        Initial phase: random, zero (None, as in librosa), or that of a complex spectrogram.
+        Initial phase: random, zero (None), or that of a complex spectrogram.
     random_state, rng : int, numpy Generator or RandomState, optional
         Source of random phases: ``random_state`` as in librosa 0.11, where an int seeds a
         RandomState, or its later name ``rng``, where it seeds a Generator. Give one.

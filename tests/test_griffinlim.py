@@ -45,6 +45,11 @@ def test_seeds(make):
     agree(magnitudes(), n_iter=2, seeds=(make(), make()))
 
 
+def _words(arguments):
+    """The same name in every process, also of a function."""
+    return str({name: getattr(value, "__name__", value) for name, value in arguments.items()})
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -58,7 +63,7 @@ def test_seeds(make):
         {"window": np.hamming},
         {"n_fft": 64},
     ],
-    ids=str,
+    ids=_words,
 )
 def test_transforms(arguments):
     agree(magnitudes(arguments.get("n_fft", 64)), n_iter=3, **arguments)

@@ -19,7 +19,7 @@ from phaserec.corpus.fingerprints import Fingerprint, overlaps
 from phaserec.corpus.mixtures import MixtureFolder
 from phaserec.stft import STFT
 from phaserec.tuning import presets
-from phaserec.tuning.strategies import SIGMAS, Choice, Search, candidates, search, summarise
+from phaserec.tuning.strategies import SIGMAS, Choice, Search, candidates, given, search, summarise
 
 # Candidates shown.
 _SHOWN = 10
@@ -55,14 +55,7 @@ def run(
     path = _target(output)
     if test_estimates is not None and test is None:
         raise ValueError("--test-estimates goes with --test; name the folder of the mixtures too")
-    chosen = Transform.of(options)
-    stft = STFT(
-        chosen.n_fft or 1024,
-        chosen.hop_length,
-        chosen.win_length,
-        chosen.window or "hann",
-        pad_mode=chosen.pad_mode or "constant",
-    )
+    stft = _transform(Transform.of(options))
     algorithms = [name.strip() for name in algo.split(",")]
     tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
     items = MixtureFolder(folder, stft, estimates)
@@ -81,7 +74,8 @@ def run(
     found = watched(search(items, tried, n_iter, strategy=strategy, seed=seed, **how))
     best = found.ranking()[0]
     start = float(found.curve(found.candidates.index(best.candidate))[0])
-    _print(found, start, f"{statistic} {score} of {source or 'all sources'}", items)
+    as_given = _as_given(items, how)
+    _print(found, start, as_given, f"{statistic} {score} of {source or 'all sources'}", items)
     tuning: dict[str, Any] = {
         "versions": _versions(),
         "score": score,
@@ -94,6 +88,7 @@ def run(
         "items": len(items),
         "result": round(best.score, 4),
         "mixture_phase": round(start, 4),
+        **({} if as_given is None else {"given": _number(as_given)}),
     }
     if held_out is not None:
         tuning["test"] = _tested(held_out, best, how)
@@ -114,6 +109,23 @@ def _target(output: str) -> Path:
     return path
 
 
+def _transform(chosen: Transform) -> STFT:
+    return STFT(
+        chosen.n_fft or 1024,
+        chosen.hop_length,
+        chosen.win_length,
+        chosen.window or "hann",
+        pad_mode=chosen.pad_mode or "constant",
+    )
+
+
+def _as_given(items: MixtureFolder, how: dict[str, Any]) -> float | None:
+    """Score of the estimates themselves; None for true magnitudes."""
+    if items.estimates is None:
+        return None
+    return given(items, **{name: value for name, value in how.items() if name != "jobs"})
+
+
 def _versions() -> dict[str, str]:
     return {
         "phaserec": __version__,
@@ -122,11 +134,15 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _print(found: Search, start: float, what: str, items: MixtureFolder) -> None:
-    """Print the best candidates."""
+def _print(
+    found: Search, start: float, as_given: float | None, what: str, items: MixtureFolder
+) -> None:
+    """Print the best candidates, below what there was before."""
     shown = found.ranking()[:_SHOWN]
     print(f"{what} in dB on the {len(items)} items of {items.folder}")
-    width = max(len(str(choice.candidate)) for choice in shown) + 2
+    width = max(15, *(len(str(choice.candidate)) for choice in shown)) + 2
+    if as_given is not None:
+        print(f"{'given estimates':<{width}}{'':>14}{as_given:9.2f}")
     print(f"{'mixture phase':<{width}}{'':>14}{start:9.2f}")
     for choice in shown:
         print(f"{choice.candidate!s:<{width}}{choice.n_iter:>3} iterations{choice.score:9.2f}")

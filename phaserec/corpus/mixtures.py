@@ -40,6 +40,8 @@ class Item:
         True sources.
     magnitudes : ndarray, shape (channels, J, F, T)
         Target magnitudes.
+    estimates : ndarray, shape (channels, J, time), or None
+        What the magnitudes are of; None for those of the true sources.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Item:
     mixture: np.ndarray
     references: np.ndarray
     magnitudes: np.ndarray
+    estimates: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class MixtureFolder(Sequence[Item]):
             whole.samples,
             references,
             np.abs(self.stft(targets)),
+            None if self.estimates is None else targets,
         )
 
     def fingerprints(self, index: int) -> dict[str, list[Fingerprint]]:

@@ -323,6 +323,50 @@ def _play(
             before = size
 
 
+def given(
+    items: Sequence[Item], *, stft: STFT, score: str, source: str | None, statistic: str
+) -> float:
+    """Score of the estimates as they were given, before any phase is recovered.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        Mixtures with estimates.
+    stft, score, source, statistic
+        As for :func:`search`.
+
+    Returns
+    -------
+    float
+        dB, over items.
+    """
+    metric = _metric(score)
+    values = []
+    for item in items:
+        assert item.estimates is not None
+        which = _which(item, source)
+        settings = Settings(item.rate, stft)
+        scores = by_source(metric, item.references[:, which], item.estimates[:, which], settings)
+        values.append(np.mean(scores))
+    return float(summarise(np.array(values), statistic))
+
+
+def _which(item: Item, source: str | None) -> list[int]:
+    """Numbers of the sources that are scored, none of them silent."""
+    if source is not None and source not in item.sources:
+        raise ValueError(
+            f"source={source!r} is not one of {', '.join(item.sources)}"
+            + suggestion(source, item.sources)
+        )
+    which = [j for j, name in enumerate(item.sources) if source in (None, name)]
+    for j in which:
+        if not item.references[:, j].any():
+            raise ValueError(
+                f"{item.name}: the source {item.sources[j]!r} is silent and cannot be scored"
+            )
+    return which
+
+
 def _metric(score: str) -> Metric:
     """Metric that can decide between candidates."""
     fit = [
@@ -365,18 +409,8 @@ def _score_item(
 ) -> np.ndarray:
     """Scores of candidates on one item, ``(candidates, n_iter + 1)``."""
     item = items[index]
-    if source is not None and source not in item.sources:
-        raise ValueError(
-            f"source={source!r} is not one of {', '.join(item.sources)}"
-            + suggestion(source, item.sources)
-        )
-    which = [j for j, name in enumerate(item.sources) if source in (None, name)]
+    which = _which(item, source)
     references = item.references[:, which]
-    for j in which:
-        if not item.references[:, j].any():
-            raise ValueError(
-                f"{item.name}: the source {item.sources[j]!r} is silent and cannot be scored"
-            )
     problem = Problem(item.magnitudes, item.mixture, stft=stft)
 
     settings = Settings(item.rate, stft)
