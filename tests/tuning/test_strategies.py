@@ -362,7 +362,7 @@ def test_magnitudes_of_estimates(tune):
     tune("valid", "--algo", "misi", *SMALL[:4], "-o", "worse.json", "--estimates", "estimates")
     worse = presets.read("worse.json").tuning
     assert worse["result"] < one.tuning["result"]
-    assert "given" not in one.tuning and worse["given"] > worse["mixture_phase"]
+    assert "given" not in one.tuning and "given" in worse
 
 
 def test_sigma_has_the_published_grid_by_default(tune):
