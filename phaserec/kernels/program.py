@@ -14,6 +14,7 @@ Linear combinations of signals, and mixing with equal weights, commute with the 
 and are done on samples, after the overlap-add: momentum costs no transform.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -169,13 +170,13 @@ class _Builder:
     """Builds the passes of one trace."""
 
     def __init__(
-        self, outputs: tuple[Node, ...], consistent_mixture: bool, *, opens: bool = False
+        self, outputs: tuple[Node, ...], consistent_mixture: bool, pure: Iterable[int]
     ) -> None:
         self.outputs = outputs
         self.graph = outputs[0].graph
         self.consistent_mixture = consistent_mixture
-        # An initial spectrogram is no signal's, whatever the first iteration makes of it.
-        self.pure = set() if opens else set(range(len(outputs)))
+        # Entries that are a signal's where the pass begins, unless the pass itself ends that.
+        self.pure = set(pure)
         while True:
             wrong = {k for k in self.pure if not self.consistent(outputs[k])}
             if not wrong:
@@ -294,7 +295,7 @@ def _build(builder: _Builder, wanted: Inputs | None) -> Program:
         signal = result if analysed is None else builder.substitute(analysed, stored)
         made = tuple(builder.output_signal(k, stored) for k in needs.sides)
         rows = (signal, *made, result)
-        synthesised = {node for row in rows for kind, node in row.sources if kind == "synth"}
+        synthesised = _synthesised(*rows)
         if not synthesised:  # all on samples already: transform the estimate all the same
             synthesised = {outputs[0]}
         if len(synthesised) > 1:
@@ -310,6 +311,11 @@ def _build(builder: _Builder, wanted: Inputs | None) -> Program:
             return program
         needs = inputs
     raise Untraceable("what an iteration needs has no end")
+
+
+def _synthesised(*rows: Row) -> set[Node]:
+    """Spectrograms that rows of samples are transformed from."""
+    return {node for row in rows for kind, node in row.sources if kind == "synth"}
 
 
 def _is_signal_of(row: Row | None, k: int) -> bool:
@@ -346,15 +352,19 @@ def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) 
     Untraceable
         If an iteration needs more than one transform and its inverse.
     """
-    looped = _Builder(loop.outputs, consistent_mixture)
-    steady = _build(looped, None)
     head = first or loop
-    opening = _Builder(head.outputs, consistent_mixture, opens=True)
+    # An initial spectrogram is no signal's; the loop begins with what the first iteration makes.
+    opening = _Builder(head.outputs, consistent_mixture, ())
+    pure: Iterable[int] = range(len(loop.outputs))
+    if any(_synthesised(opening.signal(output)) for output in loop.outputs):  # not all on samples
+        pure = [k for k in pure if opening.consistent(head.outputs[k])]
+    looped = _Builder(loop.outputs, consistent_mixture, pure)
+    steady = _build(looped, None)
     # The first iteration straight from the initial spectrogram, if it needs no transform of it.
     initial = _initial(head.graph, init)
     fused = tuple(_replace(output, initial) for output in head.outputs)
     try:
-        start = _build(_Builder(fused, consistent_mixture), steady.inputs)
+        start = _build(_Builder(fused, consistent_mixture, ()), steady.inputs)
     except Untraceable:
         start = None
     if start is not None and start.inputs == Inputs(None, (), ()):
@@ -362,7 +372,7 @@ def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) 
     # An entry that the loop takes for consistent is not so yet in the first iteration.
     differs = first is not None or 0 in looped.pure
     second = _build(opening, steady.inputs) if differs else None
-    begin = _Builder((initial,), consistent_mixture)
+    begin = _Builder((initial,), consistent_mixture, ())
     return Plan(_build(begin, (second or steady).inputs), second, steady, 0)
 
 

@@ -744,6 +744,14 @@ def test_an_initial_spectrogram_is_not_taken_for_consistent(momentum):
     check(leaning, p, momentum=momentum)
 
 
+def test_what_lingers_of_an_initial_spectrogram_is_never_consistent():
+    def lingering(S, p):
+        return 0.5 * S + 0.5 * p.cons(p.mag(S))
+
+    p = make(STFT(64, 16), 643)
+    close(prepare(lingering, p, 3).result(), arrays(lingering, p, 3), 1e-10)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mixture", "random", "zero", "given"])
 def test_more_steps_of_ones_own(kind, registry):
