@@ -12,15 +12,20 @@ is derived here:
 
 Linear combinations of signals, and mixing with equal weights, commute with the inverse transform
 and are done on samples, after the overlap-add: momentum costs no transform.
+
+What stands in ``cons`` may be another function φ of the state (RAAR's reflection). The loop is
+rotated then: a pass ends with φ of its outputs, transformed back, and the next begins with that
+signal. The estimate has a transform of its own, in a program that runs in place of the last pass.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from phaserec.kernels.trace import COMPLEX, Graph, Node, SymbolicProblem, Trace, Untraceable
 
-# Where a row of samples comes from: ("state", k) or ("synth", node).
+# Where a row of samples comes from: ("state", k), or ("synth", node) for one transformed back.
 Source = tuple[str, Any]
 
 
@@ -67,7 +72,7 @@ class Inputs:
     Attributes
     ----------
     analysed : Row or None
-        The signal it transforms, over signals of the state.
+        The signal it transforms, over signals of the state and of functions of it.
     sides : tuple of int
         Entries of the state whose signals it reads besides.
     stored : tuple of int
@@ -97,7 +102,9 @@ class Program:
     sides : tuple of Row
         Samples that the next pass reads besides.
     result : Row
-        Samples of the estimate after this pass.
+        Samples of the estimate after this pass; ``signal`` where ``last`` makes the estimate.
+    last : Program or None
+        What runs in its place if it is the last pass; None where that is the program itself.
     """
 
     inputs: Inputs
@@ -106,6 +113,7 @@ class Program:
     signal: Row
     sides: tuple[Row, ...]
     result: Row
+    last: "Program | None" = None
 
     def nodes(self) -> list[Node]:
         """Every node that the rule evaluates, operands first."""
@@ -169,13 +177,13 @@ class _Builder:
     """Builds the passes of one trace."""
 
     def __init__(
-        self, outputs: tuple[Node, ...], consistent_mixture: bool, *, opens: bool = False
+        self, outputs: tuple[Node, ...], consistent_mixture: bool, pure: Iterable[int]
     ) -> None:
         self.outputs = outputs
         self.graph = outputs[0].graph
         self.consistent_mixture = consistent_mixture
-        # An initial spectrogram is no signal's, whatever the first iteration makes of it.
-        self.pure = set() if opens else set(range(len(outputs)))
+        # Entries that are a signal's where the pass begins, unless the pass itself ends that.
+        self.pure = set(pure)
         while True:
             wrong = {k for k in self.pure if not self.consistent(outputs[k])}
             if not wrong:
@@ -191,18 +199,21 @@ class _Builder:
             for atom in linear(node)
         )
 
-    def signal(self, node: Node) -> Row:
-        """Inverse transform of a spectrogram as samples."""
+    def signal(self, node: Node, *, known: bool = True) -> Row:
+        """Inverse transform of a spectrogram as samples.
+
+        Without ``known`` an entry of the state has no signal that could be read, unless it is pure.
+        """
         row, rest = Row(), {}
         for atom, scale in linear(node).items():
             if scale.value == 0:
                 continue
             if atom.op == "cons":
-                row.add(self.signal(atom.args[0]), scale)
-            elif atom.op == "state":
+                row.add(self.signal(atom.args[0], known=known), scale)
+            elif atom.op == "state" and (known or atom.args[0] in self.pure):
                 row.add(Row({("state", atom.args[0]): self.graph.const(1)}), scale)
             elif atom.op == "mix":
-                row.add(_mixed(self.signal(atom.args[0]), self.graph), scale)
+                row.add(_mixed(self.signal(atom.args[0], known=known), self.graph), scale)
             else:
                 rest[atom] = scale
         if len(rest) == 1:  # scaled on samples, so that others can share the transform
@@ -224,8 +235,12 @@ class _Builder:
     def substitute(self, row: Row, stored: set[int]) -> Row:
         """A row over the old state as a row over what this pass makes."""
         total = Row()
-        for source, coefficient in row.direct.items():
-            total.add(self.output_signal(source[1], stored), coefficient)
+        for (kind, of), coefficient in row.direct.items():
+            if kind == "state":
+                total.add(self.output_signal(of, stored), coefficient)
+            else:
+                new = _replace(of, self.outputs, self.graph)
+                total.add(Row({("synth", new): self.graph.const(1)}), coefficient)
         if row.gain is None:
             return total
         if row.gain.value != 1 or row.mixed != row.direct:
@@ -261,20 +276,23 @@ class _Resolver:
         if node.op == "state":
             k = node.args[0]
             if k in self.builder.pure:
-                return self._spectrum(self.builder.signal(node))
+                return self._spectrum(node)
             self.stored.add(k)
             return self.graph.make("stored", (k,), COMPLEX)
         if node.op == "cons":
-            return self._spectrum(self.builder.signal(node.args[0]))
+            return self._spectrum(node.args[0])
         if node.op == "mix" and self.builder.consistent(node):
-            return self._spectrum(self.builder.signal(node))
+            return self._spectrum(node)
         if not node.operands:
             return node
         return self.graph.make(node.op, tuple(self(a) for a in node.args), node.kind)
 
-    def _spectrum(self, row: Row) -> Node:
-        if any(kind == "synth" for kind, _ in row.sources):
-            raise Untraceable("an iteration transforms what it has projected itself")
+    def _spectrum(self, node: Node) -> Node:
+        row = self.builder.signal(node)
+        if _synthesised(row):  # no signal of the state: the pass before has to make it
+            row = self.builder.signal(node, known=False)
+            if any(n.op == "cons" for made in _synthesised(row) for n in made.walk()):
+                raise Untraceable("an iteration transforms, projects and transforms again")
         if self.analysed is not None and self.analysed.key() != row.key():
             raise Untraceable("an iteration has more than one transform")
         self.analysed = row
@@ -293,23 +311,39 @@ def _build(builder: _Builder, wanted: Inputs | None) -> Program:
         analysed = needs.analysed
         signal = result if analysed is None else builder.substitute(analysed, stored)
         made = tuple(builder.output_signal(k, stored) for k in needs.sides)
+        # An estimate with a transform of its own is made in the last pass only.
+        apart = len(_synthesised(signal, *made, result)) > 1
+        if apart and not builder.consistent(outputs[0]):
+            result = builder.output_signal(0, {0})  # all of it, so that it reads no other signal
         rows = (signal, *made, result)
-        synthesised = {node for row in rows for kind, node in row.sources if kind == "synth"}
-        if not synthesised:  # all on samples already: transform the estimate all the same
-            synthesised = {outputs[0]}
-        if len(synthesised) > 1:
-            raise Untraceable("an iteration has more than one inverse transform")
         resolve = _Resolver(builder)
-        synthesis = resolve(next(iter(synthesised)))
+        synthesis = resolve(_transformed(outputs, *(rows[:-1] if apart else rows)))
         stores = tuple(resolve(outputs[k]) for k in needs.stored)
+        estimate = resolve(_transformed(outputs, result)) if apart else synthesis
         reads = {k for row in rows for kind, k in row.sources if kind == "state"}
         sides = sorted(k for k in reads if not _is_signal_of(resolve.analysed, k))
         inputs = Inputs(resolve.analysed, tuple(sides), tuple(sorted(resolve.stored)))
-        program = Program(inputs, synthesis, stores, signal, made, result)
+        last = Program(inputs, estimate, (), result, (), result) if apart else None
+        result = signal if apart else result
+        program = Program(inputs, synthesis, stores, signal, made, result, last)
         if wanted is not None or _same(inputs, needs):
             return program
         needs = inputs
     raise Untraceable("what an iteration needs has no end")
+
+
+def _synthesised(*rows: Row) -> set[Node]:
+    """Spectrograms that rows of samples are transformed from."""
+    return {node for row in rows for kind, node in row.sources if kind == "synth"}
+
+
+def _transformed(outputs: tuple[Node, ...], *rows: Row) -> Node:
+    """The one spectrogram that a pass transforms back for its rows."""
+    synthesised = _synthesised(*rows)
+    if len(synthesised) > 1:
+        raise Untraceable("an iteration has more than one inverse transform")
+    # All on samples already: transform the estimate all the same.
+    return next(iter(synthesised), outputs[0])
 
 
 def _is_signal_of(row: Row | None, k: int) -> bool:
@@ -346,15 +380,19 @@ def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) 
     Untraceable
         If an iteration needs more than one transform and its inverse.
     """
-    looped = _Builder(loop.outputs, consistent_mixture)
-    steady = _build(looped, None)
     head = first or loop
-    opening = _Builder(head.outputs, consistent_mixture, opens=True)
+    # An initial spectrogram is no signal's; the loop begins with what the first iteration makes.
+    opening = _Builder(head.outputs, consistent_mixture, ())
+    pure: Iterable[int] = range(len(loop.outputs))
+    if any(_synthesised(opening.signal(output)) for output in loop.outputs):  # not all on samples
+        pure = [k for k in pure if opening.consistent(head.outputs[k])]
+    looped = _Builder(loop.outputs, consistent_mixture, pure)
+    steady = _build(looped, None)
     # The first iteration straight from the initial spectrogram, if it needs no transform of it.
     initial = _initial(head.graph, init)
-    fused = tuple(_replace(output, initial) for output in head.outputs)
+    fused = tuple(_replace(output, (initial,), head.graph) for output in head.outputs)
     try:
-        start = _build(_Builder(fused, consistent_mixture), steady.inputs)
+        start = _build(_Builder(fused, consistent_mixture, ()), steady.inputs)
     except Untraceable:
         start = None
     if start is not None and start.inputs == Inputs(None, (), ()):
@@ -362,7 +400,7 @@ def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) 
     # An entry that the loop takes for consistent is not so yet in the first iteration.
     differs = first is not None or 0 in looped.pure
     second = _build(opening, steady.inputs) if differs else None
-    begin = _Builder((initial,), consistent_mixture)
+    begin = _Builder((initial,), consistent_mixture, ())
     return Plan(_build(begin, (second or steady).inputs), second, steady, 0)
 
 
@@ -376,17 +414,16 @@ def _initial(graph: Graph, init: str) -> Node:
     return p.mag(given) if init == "random" else given
 
 
-def _replace(node: Node, initial: Node) -> Node:
-    """The expression with the initial spectrogram for ``state 0``."""
+def _replace(node: Node, states: tuple[Node, ...], graph: Graph) -> Node:
+    """The expression in a graph, with spectrograms for the entries of the state."""
     if node.op == "state":
-        return initial
+        return states[node.args[0]]
     if not node.operands:
-        return node
+        return graph.make(node.op, node.args, node.kind)
+    args = tuple(_replace(a, states, graph) for a in node.args)
     if node.op == "unit":  # goes through mag again, to simplify
-        inner = _replace(node.args[0], initial)
-        return node.graph.make("unit", (_phase_of(inner),), COMPLEX)
-    args = tuple(_replace(a, initial) for a in node.args)
-    return node.graph.make(node.op, args, node.kind)
+        args = (_phase_of(args[0]),)
+    return graph.make(node.op, args, node.kind)
 
 
 def _phase_of(node: Node) -> Node:

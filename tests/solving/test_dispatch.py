@@ -55,7 +55,7 @@ def test_gradients_are_a_reason():
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_reasons_are_sentences(name, problem):
     reason = structural_reason(ALGORITHMS[name])
-    assert (name in ("raar", "difference-map", "hybrid", "bregmisi")) == (reason is not None)
+    assert (name in ("difference-map", "hybrid", "bregmisi")) == (reason is not None)
     if reason is not None:
         assert len(reason.split()) > 5 and "__" not in reason
         assert prepare(name, problem, 1).choice.reasons == {"kernel": reason}
@@ -79,16 +79,16 @@ def test_the_logger_tells(problem, caplog):
     try:
         with caplog.at_level(logging.DEBUG, "phaserec"):
             prepare("mix-incons", problem, 1, sigma=2.0)
-            prepare("raar", problem, 1)
+            prepare("difference-map", problem, 1)
     finally:
         logger.propagate = propagate
     told = [record.getMessage() for record in caplog.records]
     assert told[0] == "mix-incons sigma=2.0 runs on the kernel"
-    assert told[1].startswith("raar runs on the arrays, not on the kernel: an iteration")
+    assert told[1].startswith("difference-map runs on the arrays, not on the kernel: an iteration")
 
 
 def test_debug_shows_the_machine_on_the_command_line(phaserec):
-    code, _, err = phaserec("--debug", "invert", "--algo", "raar", "--n-iter", 1)
-    assert code == 0 and "phaserec: raar runs on the arrays" in err
-    code, _, err = phaserec("invert", "--algo", "raar", "--n-iter", 1)
+    code, _, err = phaserec("--debug", "invert", "--algo", "difference-map", "--n-iter", 1)
+    assert code == 0 and "phaserec: difference-map runs on the arrays" in err
+    code, _, err = phaserec("invert", "--algo", "difference-map", "--n-iter", 1)
     assert code == 0 and not err

@@ -121,7 +121,8 @@ class Fused:
         self.problem = problem
         self.plan = plan(loop, first, self.kind, consistent)
         self.values = {k: v for k, v in algorithm.values.items() if not isinstance(v, str)}
-        self.passes = [p for p in (self.plan.start, self.plan.first, self.plan.loop) if p]
+        passes = [p for p in (self.plan.start, self.plan.first, self.plan.loop) if p]
+        self.passes = passes + [p.last for p in passes if p.last]
         reads_X = any(p.reads("X") for p in self.passes)
         mixes = any(
             row.gain is not None for p in self.passes for row in (p.signal, *p.sides, p.result)
@@ -266,17 +267,17 @@ class Fused:
         done = self.plan.started - 1
         schedule = self._schedule(n_iter, V.size, each)
         for k, (program, n) in enumerate(schedule):
-            last = k == len(schedule) - 1
-            if each and not last and done + n >= 1 and _differs(self.codes[id(program)]):
+            last, ending = k == len(schedule) - 1, program.last or program
+            if each and not last and done + n >= 1 and self._apart(program):
                 # The result takes the place of what the next pass reads: make it, and go back.
                 kept = [array.copy() for array in (signal, side, state)]
-                run(program, n, True)
+                run(ending, n, True)
                 write()
                 for array, before in zip((signal, side, state), kept, strict=True):
                     array[:] = before
                 run(program, n, False)
             else:
-                run(program, n, last)
+                run(ending if last else program, n, last)
                 if each or last:
                     write()
             done += n
@@ -291,12 +292,16 @@ class Fused:
             left -= 1
         loop = self.plan.loop
         # The last pass runs alone where it makes the result in place of the next one's signal.
-        alone = int(left > 0 and _differs(self.codes[id(loop)]))
+        alone = int(left > 0 and self._apart(loop))
         at_once = 1 if each else max(_AT_LEAST, _CALL // size)
         while left > alone:
             schedule.append((loop, min(at_once, left - alone)))
             left -= schedule[-1][1]
         return schedule + [(loop, 1)] * alone
+
+    def _apart(self, program: Program) -> bool:
+        """Whether the pass that makes the result is not one like the others."""
+        return program.last is not None or _differs(self.codes[id(program)])
 
     def _phase_parts(self, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         """Random phases ``(J, F, frames)``, some blocks of frames at a time."""
