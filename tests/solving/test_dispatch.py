@@ -90,5 +90,6 @@ def test_the_logger_tells(problem, caplog):
 def test_debug_shows_the_machine_on_the_command_line(phaserec):
     code, _, err = phaserec("--debug", "invert", "--algo", "difference-map", "--n-iter", 1)
     assert code == 0 and "phaserec: difference-map runs on the arrays" in err
-    code, _, err = phaserec("invert", "--algo", "difference-map", "--n-iter", 1)
+    args = ["invert", "--algo", "difference-map", "--n-iter", 1, "-o", "elsewhere"]
+    code, _, err = phaserec(*args)
     assert code == 0 and not err
