@@ -55,6 +55,9 @@ class Array(Protocol):
 ArrayT = TypeVar("ArrayT", bound=Array)
 """What goes in as numpy comes out as numpy, and torch as torch."""
 
+Lengths: TypeAlias = Sequence[int] | Array | None
+"""Valid samples of each item of a ragged batch."""
+
 A = TypeVar("A")
 """What a spectrogram is: an array, a tensor, or a symbol of one."""
 
@@ -96,6 +99,16 @@ class TwoSided(Protocol):
         """How often each bin counts in the full spectrum, ``(F, 1)``."""
 
 
+class Transform(Protocol):
+    """A transform with its least-squares inverse."""
+
+    def __call__(self, x: ArrayT, *, lengths: Lengths = None) -> ArrayT:
+        """Spectrograms ``(..., F, T)`` of waveforms ``(..., time)``."""
+
+    def inverse(self, S: ArrayT, *, length: int | None = None, lengths: Lengths = None) -> ArrayT:
+        """Waveforms ``(..., time)`` whose transforms are nearest to ``(..., F, T)``."""
+
+
 class Measurable(Projectors[A], Protocol[A]):
     """Projectors whose spectrograms can be measured: what objectives and starts also read."""
 
@@ -120,6 +133,13 @@ class Objective(Protocol):
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+class Generator(Protocol):
+    """``numpy.random.Generator`` or ``RandomState``, which numpy loads when they are named."""
+
+    def random(self, *args: Any, **kwargs: Any) -> Any:
+        """Random numbers in [0, 1)."""
+
+
 class TorchType(Protocol):
     """A dtype of torch."""
 
@@ -131,11 +151,8 @@ class TorchType(Protocol):
 Init: TypeAlias = str | Array | None
 """A start: its name, an initial spectrogram, or None for the usual one."""
 
-Seed: TypeAlias = int | np.random.Generator | np.random.RandomState | None
+Seed: TypeAlias = int | Generator | None
 """Source of random phases; an int seeds a new generator, None is a new one each time."""
-
-Lengths: TypeAlias = Sequence[int] | Array | None
-"""Valid samples of each item of a ragged batch."""
 
 Window: TypeAlias = (
     str

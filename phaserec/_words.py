@@ -1,6 +1,5 @@
 """Words of error messages."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -19,5 +18,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     str
         ``"; did you mean …?"``, or nothing where no name is near.
     """
+    import difflib  # only here: no error, no need of it
+
     near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

@@ -3,9 +3,8 @@
 Arrays are numpy or torch: spectrograms ``(..., F, T)``, sources on axis −3.
 """
 
-from phaserec._typing import Array, ArrayT, Lengths
+from phaserec._typing import Array, ArrayT, Lengths, Transform
 from phaserec._xp import namespace, real_dtype
-from phaserec.stft import STFT
 
 
 def unit(S: ArrayT) -> ArrayT:
@@ -50,7 +49,7 @@ def magnitude(S: ArrayT, V: Array) -> ArrayT:
     return V * unit(S)
 
 
-def consistency(S: ArrayT, stft: STFT, length: int, lengths: Lengths = None) -> ArrayT:
+def consistency(S: ArrayT, stft: Transform, length: int, lengths: Lengths = None) -> ArrayT:
     """Project onto the spectrograms of signals of ``length`` samples: ``STFT(iSTFT(S))``.
 
     Orthogonal in the two-sided norm (Griffin & Lim, IEEE TASSP 1984).

@@ -1,7 +1,6 @@
 """How a command line ends: results on stdout, one line for bad input, tracebacks on request."""
 
 import gc
-import logging
 import os
 import shlex
 import sys
@@ -33,7 +32,8 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
     gc.set_threshold(100_000)
     given = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in given
-    _show_log(program, debug)
+    if not {"-h", "--help"} & set(given):  # answers at once
+        _show_log(program, debug)
     given = [arg for arg in given if arg != "--debug"]
     try:
         typed = shlex.join([program, *given])
@@ -56,19 +56,20 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
 
 def _show_log(program: str, debug: bool) -> None:
     """Messages of the package's logger as lines on stderr: what takes long, or (debug) all."""
+    import logging
+
+    class ToStderr(logging.Handler):
+        """Writes to standard error as it is at that moment."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(self.format(record), err=True)
+
     logger = logging.getLogger("phaserec")
-    handler = _StderrHandler()
+    handler = ToStderr()
     handler.setFormatter(logging.Formatter(f"{program}: %(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
     logger.propagate = False
-
-
-class _StderrHandler(logging.Handler):
-    """Writes to standard error as it is at that moment."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
 
 
 def watched(steps: Generator[float, None, Any]) -> Any:

@@ -15,12 +15,7 @@ from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.console import command_line, watched
 from phaserec.commands.following import Followed, follow_to_end, sdr
 from phaserec.commands.inputs import Inputs, load
-from phaserec.commands.options import (
-    Beginning,
-    Signals,
-    Transform,
-    without,
-)
+from phaserec.commands.options import Beginning, Signals, Transform, without
 from phaserec.solving import Point, PreparedRun, needs_mixture, prepare
 
 _EXPLAINED = (
@@ -53,8 +48,8 @@ def run(
     ValueError, OSError
         For anything wrong with the input; nothing has been written then.
     """
-    signals, chosen = Signals.of(options), Transform.of(options)
-    beginning = Beginning.of(options)
+    signals, chosen = Signals(options), Transform(options)
+    beginning = Beginning(options)
     words = without(options, Signals, Transform, Beginning)
     algorithm, n_iter, transform = _chosen(signals, preset, algo, n_iter, words)
     given = load(signals, chosen, transform=transform)

@@ -1,13 +1,12 @@
 """Options of the command line that several commands have, each declared once.
 
-A group of options is a dataclass whose fields are the names of its options: the decorator of the
-group declares them, and ``Group.of(options)`` takes them out of what a command was given. Only
-click is imported, so that help is quick; :mod:`.registries` has the options that registries make.
+A group of options is a class with an attribute for each: the decorator of the group declares them,
+and ``Group(options)`` takes them out of what a command was given. Only click is imported, so that
+help is quick; :mod:`.registries` has the options that registries make.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -26,20 +25,23 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 
 class Group:
-    """What a group of options was given."""
+    """What a group of options was given; its attributes are annotated, which costs no time."""
 
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Self:
-        """The group's part of the options of a command."""
-        return cls(**{name: options[name] for name in cls.names()})
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        vars(self).update({name: options[name] for name in self.names()})
 
     @classmethod
     def names(cls) -> list[str]:
         """Names of its options."""
-        return [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return list(cls.__annotations__)
 
 
-@dataclass(frozen=True)
+def without(options: Mapping[str, Any], *groups: type[Group]) -> dict[str, Any]:
+    """Options that belong to none of the groups, such as hyper-parameters."""
+    taken = {name for group in groups for name in group.names()}
+    return {name: value for name, value in options.items() if name not in taken}
+
+
 class Signals(Group):
     """Files that a command reads, and what they do not say themselves."""
 
@@ -97,7 +99,6 @@ signal_options = together(
 )
 
 
-@dataclass(frozen=True)
 class Transform(Group):
     """The transform; None is what the files, a preset or the defaults say."""
 
@@ -117,7 +118,6 @@ transform_options = together(
 )
 
 
-@dataclass(frozen=True)
 class Beginning(Group):
     """Where iterations start from, and on which device they run."""
 
@@ -150,9 +150,3 @@ table_options = together(
         "--json", "json_file", metavar="FILE", help="Also write scores and summary as JSON."
     ),
 )
-
-
-def without(options: Mapping[str, Any], *groups: type[Group]) -> dict[str, Any]:
-    """Options that belong to none of the groups, such as hyper-parameters."""
-    taken = {name for group in groups for name in group.names()}
-    return {name: value for name, value in options.items() if name not in taken}

@@ -5,24 +5,38 @@ commands needs none of them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 _LISTS = ("--estimates", "--references")
+# Key of the context under which options wait that registries made.
+_MADE = f"{__name__}.made"
 
 
 class HyperCommand(click.Command):
     """Has an option for every hyper-parameter of the registry."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        import phaserec.algorithms  # noqa: F401  here, because importing below many frames is slow
+
+        return super().make_context(*args, **extra)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *_hyper_options()]
+        if _MADE not in ctx.meta:  # click asks several times
+            ctx.meta[_MADE] = self.registered()
+        return [*super().get_params(ctx), *ctx.meta[_MADE]]
+
+    def registered(self) -> list[click.Parameter]:
+        """Options that registries make."""
+        return _hyper_options()
 
 
 class InversionCommand(HyperCommand):
     """Has the starts of the registry too, and takes several files after one option."""
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), _init_option()]
+    def registered(self) -> list[click.Parameter]:
+        return [*super().registered(), _init_option()]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _spread_lists(args))

@@ -10,12 +10,7 @@ from phaserec.commands.console import command_line
 from phaserec.commands.experiment import experiment
 from phaserec.commands.following import Followed, follow_to_end
 from phaserec.commands.inputs import load
-from phaserec.commands.options import (
-    Beginning,
-    Signals,
-    Transform,
-    without,
-)
+from phaserec.commands.options import Beginning, Signals, Transform, without
 from phaserec.report import check_report, save
 from phaserec.solving import prepare
 
@@ -34,11 +29,11 @@ def run(algo: Sequence[str], n_iter: int, output: str, seconds: float, **options
     ValueError, OSError
         For anything wrong with the input; nothing has been written then.
     """
-    signals, beginning = Signals.of(options), Beginning.of(options)
+    signals, beginning = Signals(options), Beginning(options)
     words = without(options, Signals, Transform, Beginning)
     chosen = _chosen(algo or (_ALONE if signals.alone else _WITH_MIXTURE), words)
     check_report("-o", output, seconds)
-    inputs = load(signals, Transform.of(options))
+    inputs = load(signals, Transform(options))
     problem = inputs.problem(beginning.device)
     start = inputs.start(beginning.init, beginning.device)
     seed = secrets.randbits(32) if beginning.seed is None else beginning.seed

@@ -11,10 +11,7 @@ from phaserec import __version__
 from phaserec._files import check_folder
 from phaserec.algorithms import resolve
 from phaserec.commands.console import watched
-from phaserec.commands.options import (
-    Transform,
-    without,
-)
+from phaserec.commands.options import Transform, without
 from phaserec.corpus.fingerprints import Fingerprint, overlaps
 from phaserec.corpus.mixtures import MixtureFolder
 from phaserec.stft import STFT
@@ -55,7 +52,7 @@ def run(
     path = _target(output)
     if test_estimates is not None and test is None:
         raise ValueError("--test-estimates goes with --test; name the folder of the mixtures too")
-    stft = _transform(Transform.of(options))
+    stft = _transform(Transform(options))
     algorithms = [name.strip() for name in algo.split(",")]
     tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
     items = MixtureFolder(folder, stft, estimates)

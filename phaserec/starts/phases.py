@@ -1,12 +1,8 @@
 """Random phases from an explicit generator, the same in every library."""
 
-from typing import TypeAlias
-
 import numpy as np
 
-from phaserec._typing import Seed
-
-Generator: TypeAlias = np.random.Generator | np.random.RandomState
+from phaserec._typing import Generator, Seed
 
 
 def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from phaserec._typing import Measurable
+from phaserec._typing import Generator, Measurable
 from phaserec._xp import Array, complex_dtype, dtype_name, namespace
 from phaserec.projectors import unit
-from phaserec.starts.phases import Generator, random_phases
+from phaserec.starts.phases import random_phases
 from phaserec.starts.registry import start
 
 
