@@ -1,11 +1,16 @@
 """Which machine runs an algorithm on a problem, and why another one cannot.
 
 The *kernel* is the fused one of CPUs, :mod:`phaserec.kernels`; the *arrays* are the loop over
-projectors on numpy or torch, which runs everything.
+projectors on numpy or torch, which runs everything. Their results differ in the last bits.
+
+The kernel is compiled once on a machine, which takes some seconds. Short work does not wait for
+that: it runs on the arrays, until it adds up to what compiling costs.
 """
 
 import logging
+import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +24,16 @@ from phaserec.problem import NeedsMixture, Problem
 from phaserec.stft import STFT
 
 KERNEL, ARRAYS = "kernel", "arrays"
+MACHINES = (KERNEL, ARRAYS)
 VARIABLE = "PHASEREC_MACHINE"
-"""Environment variable that forces the arrays, for comparing and debugging."""
+"""Environment variable that pins the machine where no argument does."""
+
+# Bins times sources times iterations that the arrays do in the time that compiling takes.
+_WORTH_COMPILING = 500_000_000
+_WAITING = "compiling it takes longer; phaserec warm-up does that ahead"
+_SAID: set[str | None] = set()
+# What has run on the arrays for want of a compiled kernel, by precision.
+_WAITED: Counter[str] = Counter()
 
 LOGGER = logging.getLogger("phaserec")
 
@@ -44,7 +57,14 @@ class Choice:
     fused: Any = None
 
 
-def choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng: Any) -> Choice:
+def choose(
+    algorithm: Configured,
+    problem: Problem,
+    n_iter: int,
+    init: Any,
+    rng: Any,
+    machine: str | None = None,
+) -> Choice:
     """Find the machine for a run.
 
     Parameters
@@ -59,6 +79,9 @@ def choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng:
         The start.
     rng : object
         Source of random phases.
+    machine : {"kernel", "arrays"}, optional
+        The machine to take, ``"kernel"`` wherever it can be and however long it has to be compiled;
+        default that of the environment variable, or else the one that is done first.
 
     Returns
     -------
@@ -68,21 +91,35 @@ def choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng:
     Raises
     ------
     ValueError
-        If the environment variable names no machine.
+        If there is no such machine.
     """
-    found = _choose(algorithm, problem, n_iter, init, rng)
+    pinned = _checked(machine, "machine") or _checked(os.environ.get(VARIABLE), VARIABLE)
+    found = _choose(algorithm, problem, n_iter, init, rng, pinned)
     reason = found.reasons.get(KERNEL)
     because = f", not on the kernel: {reason}" if reason else ""
-    LOGGER.debug("%s runs on the %s%s", algorithm.label, found.machine, because)
+    # What another run could change is worth a line, once.
+    level = logging.INFO if reason == _WAITING and not _SAID else logging.DEBUG
+    _SAID.add(reason)
+    LOGGER.log(level, "%s runs on the %s%s", algorithm.label, found.machine, because)
     return found
 
 
-def _choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng: Any) -> Choice:
-    forced = os.environ.get(VARIABLE, "")
-    if forced not in ("", ARRAYS):
-        raise ValueError(f"{VARIABLE}={forced!r} must be {ARRAYS!r}, or not set")
-    if forced:
-        return _on_arrays(f"{VARIABLE} is set to {ARRAYS}")
+def _checked(machine: str | None, name: str) -> str | None:
+    if machine and machine not in MACHINES:
+        raise ValueError(f"{name}={machine!r} must be one of {', '.join(MACHINES)}, or not set")
+    return machine or None
+
+
+def _choose(
+    algorithm: Configured,
+    problem: Problem,
+    n_iter: int,
+    init: Any,
+    rng: Any,
+    pinned: str | None,
+) -> Choice:
+    if pinned == ARRAYS:
+        return _on_arrays("the arrays are asked for")
     if not n_iter:
         return _on_arrays("there is nothing to iterate")
     from phaserec.kernels.cpu import fused  # numba takes a moment to load
@@ -91,9 +128,15 @@ def _choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng
     if reason:
         return _on_arrays(reason)
     try:
-        return Choice(KERNEL, {}, fused.Fused(algorithm, problem, init, rng))
+        found = fused.Fused(algorithm, problem, init, rng)
     except Untraceable as error:
         return _on_arrays(str(error))
+    if pinned is None and not fused.is_compiled(found.dtype):
+        work = n_iter * math.prod(problem.magnitudes.shape)
+        if _WAITED[found.dtype.name] + work < _WORTH_COMPILING:
+            _WAITED[found.dtype.name] += work
+            return _on_arrays(_WAITING)
+    return Choice(KERNEL, {}, found)
 
 
 def _on_arrays(reason: str) -> Choice:

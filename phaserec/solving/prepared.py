@@ -150,6 +150,7 @@ def prepare(
     *,
     init: Init = None,
     rng: Seed = None,
+    machine: str | None = None,
     **hyper: Value,
 ) -> PreparedRun:
     """Look up, check and decide everything that a run needs.
@@ -160,6 +161,8 @@ def prepare(
         The algorithm; a configured one has its hyper-parameters already.
     problem, n_iter, init, rng, **hyper
         As for :func:`iterate`.
+    machine : {"kernel", "arrays"}, optional
+        As for :func:`phaserec.invert`.
 
     Returns
     -------
@@ -176,7 +179,8 @@ def prepare(
     init = usual(problem) if init is None else init
     rng = as_rng(rng)
     init = find(problem, init).name if isinstance(init, str) else problem.start(init)
-    return PreparedRun(ready, problem, n_iter, init, rng, choose(ready, problem, n_iter, init, rng))
+    choice = choose(ready, problem, n_iter, init, rng, machine)
+    return PreparedRun(ready, problem, n_iter, init, rng, choice)
 
 
 def iterate(

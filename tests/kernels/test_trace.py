@@ -2,6 +2,7 @@
 
 import math
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
@@ -353,8 +354,8 @@ def test_text_depends_on_precision_and_init():
 
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.parametrize("name", TAKEN)
-def test_text_is_python_and_always_the_same(name, init):
+def test_text_is_right_and_always_the_same(name, init):
     first, second = texts(name, init=init), texts(name, init=init)
     assert first == second
     for text in first:
-        compile(text, "text", "exec")
+        llvm.parse_assembly(text).verify()

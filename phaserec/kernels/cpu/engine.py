@@ -11,10 +11,10 @@ other in :mod:`.handover`. Sums are always made in the same order.
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, typeof
 
 from phaserec.kernels.cpu import handover
 from phaserec.kernels.cpu.caching import jitted
@@ -34,6 +34,7 @@ from phaserec.kernels.cpu.layout import (
     wrap,
 )
 from phaserec.kernels.cpu.overlap import overlap_add
+from phaserec.kernels.cpu.rules import Rules, call_finish, call_rule
 from phaserec.kernels.cpu.sweep import (
     Share,
     divide,
@@ -55,6 +56,7 @@ class Task(NamedTuple):
 
     sources: int
     group: int  # sources given together: all of them, or 1
+    plane: int  # elements of the state from one stored spectrogram to the next
     analyse: bool  # whether the rule looks at the current signal
     mixed: bool  # whether its complex spectrogram is that of the mixture in ``side``
 
@@ -84,9 +86,8 @@ class Work(NamedTuple):
     held: np.ndarray  # [level][block][source][r][lane]: columns waiting for the range before
 
 
-# For what takes a rule: a function given to a real call is a run-time address, and those are not
-# cached. What is done for every few bins stays in one function: numba counts references to all
-# arrays that it hands to another one, inlined or not.
+# What is done for every few bins stays in one function: numba counts references to all arrays that
+# it hands to another one, inlined or not.
 _inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 
@@ -145,16 +146,17 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, bloc
                 rows_ahead = s0 + 2 * group * 2 * TILE
                 for i in range(group * 2 * TILE):
                     prefetch(state, (rows_ahead + i) * width)
-            rule(
+            call_rule(
+                rule,
                 work.c,
                 state,
+                task.plane,
                 s0,
                 work.v,
                 work.x,
                 hyper,
-                sources=group,
-                count=2 * pairs.count,
-                width=width,
+                group,
+                2 * pairs.count,
             )
             for j in range(group):
                 re, im = 2 * j * TILE, (2 * j + 1) * TILE
@@ -175,16 +177,18 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, bloc
 def _complete(finish, geo, signal, side, hyper, task, work, column, at, stride):
     """Store a block of columns that no later frame touches: its lanes begin at ``at``."""
     _apply_gain(geo, column, work.tails, at, stride, task.sources * geo.hop)
-    finish(
+    call_finish(
+        finish,
         work.tails,
         at,
         stride,
         signal,
         side,
-        column=column * geo.width,
-        geo=geo,
-        hyper=hyper,
-        sources=task.sources,
+        column * geo.width,
+        geo.hop,
+        geo.columns,
+        hyper,
+        task.sources,
     )
 
 
@@ -235,19 +239,14 @@ def _slot(share, part, turn, level):
     return (2 * part + odd) * share.depth + level
 
 
-@_inlined
+@jitted
 def iterate(rule, finish, data, work, notes, share):
     """Run the iterations of one thread.
 
     Parameters
     ----------
-    rule : jitted ``rule(c, s, s0, v, x, hyper, sources, count, width)``
-        Replaces ``count`` bins of ``sources`` sources in tile ``c``: element (j, part, i) is the
-        lane vector at ``((2 * j + part) * TILE + i) * width``; the same in ``x``, and in the
-        state ``s`` from lane row ``s0`` on; magnitudes are at ``(j * TILE + i) * width`` of ``v``.
-    finish : jitted ``finish(tile, at, stride, signal, side, column, geo, hyper, sources)``
-        Stores a finished block of columns: row i = j * hop + r is the lane vector at
-        ``at + i * stride`` of ``tile``, and belongs at ``i * geo.columns + column`` of ``signal``.
+    rule, finish : int
+        Addresses of functions as :func:`.rules.call_rule` and :func:`.rules.call_finish` call them.
     data : Data
         What all threads work on.
     work : Work
@@ -335,12 +334,14 @@ def iterate(rule, finish, data, work, notes, share):
 
 @dataclass(frozen=True)
 class Pass:
-    """A compiled entry with everything it works on.
+    """The rules of a sentence with everything they work on.
 
     Attributes
     ----------
-    entry : jitted function
-        ``entry(data, work, notes, share)``, which calls :func:`iterate` with its rules.
+    rules : Rules
+        Machine code of the rules.
+    planes : int
+        Stored spectrograms in ``state``.
     grid : Grid
         The frames.
     sources : int
@@ -359,7 +360,8 @@ class Pass:
         Whether the spectrogram it reads is that of the mixture, which ``side`` begins with.
     """
 
-    entry: Any
+    rules: Rules
+    planes: int
     grid: Grid
     sources: int
     v: np.ndarray
@@ -403,7 +405,7 @@ class Pass:
             (data, self._work(tails, levels=depth if share.part else 0), notes, share)
             for share in parts
         ]
-        _run_together(self.entry, calls, notes)
+        _run_together(self.rules, calls, notes)
 
     def run_once(self, parts: Iterable[np.ndarray], blocks: int) -> None:
         """Run one iteration on a spectrogram that comes in parts.
@@ -431,7 +433,15 @@ class Pass:
                 begins=first == 0,
                 ends=last == geo.blocks,
             )
-            self.entry(self._data(x, origin=first * geo.width), work, notes, share)
+            data = self._data(x, origin=first * geo.width)
+            iterate(*self.rules, data, work, notes, share)
+
+    def types(self) -> tuple:
+        """Types of the arguments of :func:`iterate`, as numba has them."""
+        share = shares(divide(1, 1, iterations=1, threads=1, stretch=1, movable=False), 1)[0]
+        work, notes = self._work(self._tails(1), levels=0), handover.make_notes([0, 1])
+        args = (*self.rules, self._data(None, origin=0), work, notes, share)
+        return tuple(map(typeof, args))
 
     def _data(self, x: np.ndarray | None, *, origin: int) -> Data:
         return Data(
@@ -446,6 +456,7 @@ class Pass:
             task=Task(
                 sources=self.sources,
                 group=self._group,
+                plane=self.state.size // max(1, self.planes),
                 analyse=self.analyse,
                 mixed=self.mixed,
             ),
@@ -480,13 +491,13 @@ class Pass:
         return near_blocks(self.grid.geometry.blocks, size)
 
 
-def _run_together(entry, calls, notes) -> None:
+def _run_together(rules, calls, notes) -> None:
     """Run the calls at once, the first in this thread; threads do not outlive the call."""
     failures = []
 
     def task(call):
         try:
-            entry(*call)
+            iterate(*rules, *call)
         except BaseException as error:
             failures.append(error)
             handover.abort(notes)

@@ -9,11 +9,12 @@ import numpy as np
 
 from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespace, to_numpy
 from phaserec.algorithms import Configured
-from phaserec.kernels.cpu import compiled
-from phaserec.kernels.cpu.engine import Pass
+from phaserec.kernels.cpu import caching, compiled
+from phaserec.kernels.cpu.engine import Pass, iterate
 from phaserec.kernels.cpu.fft import is_fast_size
 from phaserec.kernels.cpu.lanes import lane_width
 from phaserec.kernels.cpu.layout import Grid, aligned_zeros
+from phaserec.kernels.cpu.rules import Rules
 from phaserec.kernels.cpu.source import Code, write
 from phaserec.kernels.program import Program, plan
 from phaserec.kernels.trace import Node, trace
@@ -91,6 +92,36 @@ def _in_range(a: np.ndarray) -> bool:
     peak = float(max(-a.min(), a.max()) if a.dtype.kind == "f" else np.abs(a).max())
     low, high = (1e-12, 1e12) if a.dtype in (np.float32, np.complex64) else (1e-120, 1e120)
     return peak == 0 or low < peak < high
+
+
+def is_compiled(dtype: np.dtype) -> bool:
+    """Whether the engine need not be compiled for a precision: in this process, or in the cache."""
+    signature = _signature(dtype)
+    if signature in iterate.overloads:
+        return True
+    return caching.is_kept(iterate._cache.file(signature, iterate.targetctx.codegen()))
+
+
+@lru_cache(maxsize=2)
+def _signature(dtype: np.dtype) -> tuple:
+    """Types of the engine's arguments, which are the same for all sentences and sizes."""
+    stft = STFT(16, 4)
+    silence = aligned_zeros(1, dtype)
+    step = Pass(
+        rules=Rules(0, 0),
+        planes=0,
+        grid=_grid(stft, 4, 12, dtype),
+        sources=1,
+        v=np.zeros((1, 9, 4), dtype),
+        signal=silence,
+        side=silence,
+        state=silence,
+        hyper=(),
+        coupled=False,
+        analyse=False,
+        mixed=False,
+    )
+    return step.types()
 
 
 class Fused:
@@ -241,7 +272,8 @@ class Fused:
         def run(program: Program, n: int, result: bool) -> None:
             code = self.codes[id(program)]
             step = Pass(
-                entry=compiled.load(code.text),
+                rules=compiled.load(code.text),
+                planes=planes,
                 grid=grid,
                 sources=J,
                 v=V,

@@ -1,15 +1,18 @@
 """A numba type for one 64-byte SIMD vector: 16 float32 or 8 float64 values.
 
 A lane vector is loaded from and stored to flat positions of a contiguous array, without bounds
-or wrap-around code. ``+ - * /``, ``<`` and ``>=`` work between lanes and between a lane and a
-scalar, so a plain formula such as ``(a + sigma * b) / (1 + sigma)`` runs on
-lanes as it does on numbers. Products and sums may be contracted to fused multiply-adds; nothing
-is reassociated and no value is assumed finite, so results do not depend on the run.
+or wrap-around code. ``+ - *`` and ``<`` work between lanes and between a lane and a scalar.
+Products and sums may be contracted to fused multiply-adds; nothing is reassociated and no value is
+assumed finite, so results do not depend on the run.
+
+:class:`Emit` is the same arithmetic for code that is written as instructions, as intrinsics and
+rules are.
 
 LLVM splits the vector on machines with narrower registers.
 """
 
 import operator
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -25,6 +28,10 @@ from numba.extending import (
 LANE_BYTES = 64
 _FLAGS = ("contract",)
 _INT32 = ir.IntType(32)
+# First guess of 1/sqrt(x) from the exponent bits, and the number of third-order steps that bring
+# it to the last bit. Division and square root units are slow next to the multipliers, and these
+# steps give the same bits on every machine.
+_GUESS = {32: (0x5F3759DF, 2), 64: (0x5FE6EB50C7B537A9, 3)}
 
 
 def lane_width(dtype) -> int:
@@ -66,7 +73,7 @@ class _MaskModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, ir.VectorType(ir.IntType(1), fe_type.width))
 
 
-def _splat(builder, value, width):
+def splat(builder: Any, value: Any, width: int) -> Any:
     """Repeat a scalar LLVM value over a vector."""
     vec = ir.VectorType(value.type, width)
     one = builder.insert_element(ir.Constant(vec, ir.Undefined), value, ir.Constant(_INT32, 0))
@@ -78,9 +85,14 @@ def _constant(vec, number):
     return ir.Constant(vec, [float(number)] * vec.count)
 
 
+def _bits(vec) -> int:
+    """Bits of a value of a vector."""
+    return 32 if isinstance(vec.element, ir.FloatType) else 64
+
+
 def _call(builder, name, vec, args):
     """Call an LLVM vector intrinsic by its full name (numba has no mangling for vectors)."""
-    suffix = f"v{vec.count}f{32 if isinstance(vec.element, ir.FloatType) else 64}"
+    suffix = f"v{vec.count}f{_bits(vec)}"
     kind = ir.FunctionType(vec, [vec] * len(args))
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.{suffix}")
     return builder.call(function, args)
@@ -94,24 +106,61 @@ class Emit:
 
     __slots__ = ("builder", "value")
 
-    def __init__(self, builder, value):
+    def __init__(self, builder: Any, value: Any) -> None:
         self.builder = builder
         self.value = value
 
     def _other(self, other):
         return other.value if isinstance(other, Emit) else _constant(self.value.type, other)
 
-    def __add__(self, other):
+    def __add__(self, other: "Emit | float") -> "Emit":
         return Emit(self.builder, self.builder.fadd(self.value, self._other(other), flags=_FLAGS))
 
-    def __sub__(self, other):
+    def __sub__(self, other: "Emit | float") -> "Emit":
         return Emit(self.builder, self.builder.fsub(self.value, self._other(other), flags=_FLAGS))
 
-    def __mul__(self, other):
+    def __mul__(self, other: "Emit | float") -> "Emit":
         return Emit(self.builder, self.builder.fmul(self.value, self._other(other), flags=_FLAGS))
 
-    def __neg__(self):
+    def __truediv__(self, other: "Emit | float") -> "Emit":
+        return Emit(self.builder, self.builder.fdiv(self.value, self._other(other), flags=_FLAGS))
+
+    def __neg__(self) -> "Emit":
         return Emit(self.builder, self.builder.fneg(self.value))
+
+    def at_least(self, other: "Emit | float") -> Any:
+        """Mask of the values that are at least those of another vector."""
+        return self.builder.fcmp_ordered(">=", self.value, self._other(other))
+
+    def where(self, mask: Any, other: "Emit | float") -> "Emit":
+        """The values where a mask holds, else those of another vector."""
+        return Emit(self.builder, self.builder.select(mask, self.value, self._other(other)))
+
+    def smallest_normal(self) -> "Emit":
+        """The smallest normal number of the type, in every place."""
+        number = 2.0**-126 if _bits(self.value.type) == 32 else 2.0**-1022
+        return Emit(self.builder, _constant(self.value.type, number))
+
+    def sqrt(self) -> "Emit":
+        """Square root of every value."""
+        return Emit(self.builder, _call(self.builder, "sqrt", self.value.type, [self.value]))
+
+    def rsqrt(self) -> "Emit":
+        """Reciprocal square root of normal positive values, within two units in the last place.
+
+        Zero and subnormal values give some large finite number, never NaN.
+        """
+        builder, vec = self.builder, self.value.type
+        magic, steps = _GUESS[_bits(vec)]
+        ints = ir.VectorType(ir.IntType(_bits(vec)), vec.count)
+        bits = builder.bitcast(self.value, ints)
+        half = builder.lshr(bits, ir.Constant(ints, [1] * vec.count))
+        guess = builder.sub(ir.Constant(ints, [magic] * vec.count), half)
+        y = Emit(builder, builder.bitcast(guess, vec))
+        for _ in range(steps):
+            residue = -(self * y * y) + 1.0
+            y = y + (y * residue) * (residue * 0.375 + 0.5)
+        return y
 
 
 class Pointer:
@@ -145,7 +194,7 @@ class Pointer:
 
     def splat(self, index, shift: int = 0) -> Emit:
         """Load one element and repeat it over a vector."""
-        return Emit(self.builder, _splat(self.builder, self.scalar(index, shift), self.lane.width))
+        return Emit(self.builder, splat(self.builder, self.scalar(index, shift), self.lane.width))
 
     def load(self, index, shift: int = 0) -> Emit:
         """Load a vector from consecutive elements, at any alignment."""
@@ -194,7 +243,7 @@ def spread(typingctx, array, number):
 
     def codegen(context, builder, signature, args):
         value = context.cast(builder, args[1], signature.args[1], lane.dtype)
-        return _splat(builder, value, lane.width)
+        return splat(builder, value, lane.width)
 
     return lane(array, number), codegen
 
@@ -222,7 +271,7 @@ def _operands(context, builder, signature, args):
     values = []
     for kind, value in zip(signature.args, args, strict=True):
         if not isinstance(kind, Lane):
-            value = _splat(builder, context.cast(builder, value, kind, lane.dtype), lane.width)
+            value = splat(builder, context.cast(builder, value, kind, lane.dtype), lane.width)
         values.append(value)
     return values
 
@@ -272,29 +321,9 @@ def _register_comparison(function, symbol):
         lower_builtin(function, *pair)(lowering)
 
 
-for _function, _name in (
-    (operator.add, "fadd"),
-    (operator.sub, "fsub"),
-    (operator.mul, "fmul"),
-    (operator.truediv, "fdiv"),
-):
+for _function, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
     _register_arithmetic(_function, _name)
-
-for _function, _symbol in (
-    (operator.lt, "<"),
-    (operator.ge, ">="),
-):
-    _register_comparison(_function, _symbol)
-
-
-@intrinsic
-def sqrt(typingctx, lane):
-    """Square root of every value."""
-
-    def codegen(context, builder, signature, args):
-        return _call(builder, "sqrt", args[0].type, args)
-
-    return lane(lane), codegen
+_register_comparison(operator.lt, "<")
 
 
 @intrinsic
@@ -308,36 +337,6 @@ def select(typingctx, mask, a, b):
         return builder.select(args[0], left, right)
 
     return lane(mask, a, b), codegen
-
-
-# First guess of 1/sqrt(x) from the exponent bits, and the number of third-order steps that bring
-# it to the last bit. Division and square root units are slow next to the multipliers, and these
-# steps give the same bits on every machine.
-_GUESS = {32: (0x5F3759DF, 2), 64: (0x5FE6EB50C7B537A9, 3)}
-
-
-@intrinsic
-def rsqrt(typingctx, lane):
-    """Reciprocal square root of normal positive values, within two units in the last place.
-
-    Zero and subnormal values give some large finite number, never NaN.
-    """
-    magic, steps = _GUESS[lane.dtype.bitwidth]
-
-    def codegen(context, builder, signature, args):
-        vec = args[0].type
-        ints = ir.VectorType(ir.IntType(lane.dtype.bitwidth), lane.width)
-        bits = builder.bitcast(args[0], ints)
-        half = builder.lshr(bits, ir.Constant(ints, [1] * lane.width))
-        guess = builder.sub(ir.Constant(ints, [magic] * lane.width), half)
-        x = Emit(builder, args[0])
-        y = Emit(builder, builder.bitcast(guess, vec))
-        for _ in range(steps):
-            residue = -(x * y * y) + 1.0
-            y = y + (y * residue) * (residue * 0.375 + 0.5)
-        return y.value
-
-    return lane(lane), codegen
 
 
 @intrinsic
@@ -427,14 +426,3 @@ def split_pairs(typingctx, source, start, target, row, plane):
         return context.get_dummy_value()
 
     return types.void(*kinds), codegen
-
-
-@intrinsic
-def smallest_normal(typingctx, lane):
-    """Repeat the smallest normal number of a lane's type."""
-    number = 2.0**-126 if lane.dtype.bitwidth == 32 else 2.0**-1022
-
-    def codegen(context, builder, signature, args):
-        return _constant(args[0].type, number)
-
-    return lane(lane), codegen
