@@ -8,6 +8,7 @@ functions) raises :class:`Untraceable`, and the array path runs it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from phaserec._typing import Projectors
@@ -16,6 +17,8 @@ from phaserec._typing import Projectors
 SCALAR, REAL, COMPLEX = range(3)
 
 _LEAVES = ("state", "stored", "hyper", "const")
+# Most iterations of a schedule; each may be a program of its own.
+_PERIOD = 64
 
 
 class Untraceable(Exception):
@@ -208,22 +211,24 @@ class SymbolicProblem:
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced step.
+    """A traced algorithm: iterations as new values of the spectrograms of the state.
 
     Attributes
     ----------
-    graph : Graph
-        Holds the nodes.
-    outputs : tuple of Node
-        New value of every spectrogram of the state; entry k replaces ``state k``.
+    opening : tuple of tuple of Node
+        Iterations that come once, before the others; entry k of one replaces ``state k``.
+    cycle : tuple of tuple of Node
+        Iterations that come in turn from then on.
     """
 
-    graph: Graph
-    outputs: tuple[Node, ...]
+    opening: tuple[tuple[Node, ...], ...]
+    cycle: tuple[tuple[Node, ...], ...]
 
 
-def trace(entry: Any, hyper: dict[str, Any]) -> tuple[Trace, Trace | None]:
-    """Trace one iteration, and the first one where memory makes it another.
+def trace(entry: Any, hyper: dict[str, Any]) -> Trace:
+    """Trace iterations until the state is one that has been, but for the values in spectrograms.
+
+    Counters in a state are no symbols: every iteration of a schedule is traced with its own.
 
     Parameters
     ----------
@@ -234,29 +239,26 @@ def trace(entry: Any, hyper: dict[str, Any]) -> tuple[Trace, Trace | None]:
 
     Returns
     -------
-    Trace, Trace or None
-        The iteration, and the first iteration (of ``state 0`` alone) if the algorithm has memory.
+    Trace
+        The iterations.
 
     Raises
     ------
     Untraceable
-        If the step needs values.
+        If the step needs values, or its iterations do not repeat.
     """
-    if not entry.memory:
-        graph = Graph()
-        return _traced(entry, graph, graph.make("state", (0,), COMPLEX), hyper), None
     graph = Graph()
-    start = entry.start(graph.make("state", (0,), COMPLEX))
-    structure = _step(entry, graph, start, hyper)
-    first = Trace(graph, tuple(_leaves(structure)))
-    graph = Graph()
-    state = _symbols(structure, graph)
-    again = _step(entry, graph, state, hyper)
-    return Trace(graph, tuple(_leaves(again))), first
-
-
-def _traced(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Trace:
-    return Trace(graph, tuple(_leaves(_step(entry, graph, state, hyper))))
+    state = entry.start(graph.make("state", (0,), COMPLEX))
+    iterations: list[tuple[Node, ...]] = []
+    seen: dict[Any, int] = {}
+    while len(iterations) <= _PERIOD:
+        begin = seen.setdefault(_form(state), len(iterations))
+        if begin < len(iterations):
+            return Trace(tuple(iterations[:begin]), tuple(iterations[begin:]))
+        state = _step(entry, graph, state, hyper)
+        iterations.append(tuple(_leaves(state)))
+        state = _symbols(state, graph)
+    raise Untraceable(f"its iterations do not repeat within {_PERIOD}")
 
 
 def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
@@ -278,20 +280,30 @@ def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
 
 
 def _leaves(state: Any) -> list[Node]:
+    """Spectrograms of a state, in order."""
     if isinstance(state, tuple):
         return [leaf for part in state for leaf in _leaves(part)]
+    if state is None or isinstance(state, int):
+        return []
     if not isinstance(state, Node) or state.kind != COMPLEX:
-        raise Untraceable("the state holds something that is no spectrogram, such as a counter")
+        raise Untraceable("the state holds something that is no spectrogram")
     return [state]
 
 
+def _form(state: Any) -> Any:
+    """What a state is besides the values in its spectrograms."""
+    if isinstance(state, tuple):
+        return tuple(map(_form, state))
+    return "spectrogram" if isinstance(state, Node) else state
+
+
 def _symbols(structure: Any, graph: Graph) -> Any:
-    """A state like the given one, of fresh symbols numbered in order."""
-    count = iter(range(1000))
+    """A state like the given one, of symbols numbered in order."""
+    numbers = count()
 
-    def fresh(part: Any) -> Any:
+    def symbol(part: Any) -> Any:
         if isinstance(part, tuple):
-            return tuple(fresh(inner) for inner in part)
-        return graph.make("state", (next(count),), COMPLEX)
+            return tuple(symbol(inner) for inner in part)
+        return graph.make("state", (next(numbers),), COMPLEX) if isinstance(part, Node) else part
 
-    return fresh(structure)
+    return symbol(structure)

@@ -181,7 +181,7 @@ def structural_reason(entry: Algorithm) -> str | None:
     """
     try:
         algorithm = configure(entry, {})
-        plan(*trace(algorithm.entry, algorithm.values), "random", True)
+        plan(trace(algorithm.entry, algorithm.values), "random", True)
     except Untraceable as error:
         return str(error)
     return None

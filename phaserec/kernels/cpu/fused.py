@@ -1,7 +1,8 @@
 """When the fused kernel applies, and a whole inversion on it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain, cycle
 from typing import Any
 
 import numba
@@ -16,7 +17,7 @@ from phaserec.kernels.cpu.lanes import lane_width
 from phaserec.kernels.cpu.layout import Grid, aligned_zeros
 from phaserec.kernels.cpu.rules import Rules
 from phaserec.kernels.cpu.source import Code, write
-from phaserec.kernels.program import Program, plan
+from phaserec.kernels.program import Move, Program, plan
 from phaserec.kernels.trace import Node, trace
 from phaserec.problem import Problem
 from phaserec.starts.phases import random_phases
@@ -148,12 +149,11 @@ class Fused:
         # Phases of these starts are made where they are needed; others are given as a whole.
         self.kind = init if isinstance(init, str) and init in _MADE else "given"
         consistent = problem.mixture is not None and not is_complex(problem.mixture)
-        loop, first = trace(algorithm.entry, algorithm.values)
+        traced = trace(algorithm.entry, algorithm.values)
         self.problem = problem
-        self.plan = plan(loop, first, self.kind, consistent)
+        self.plan = plan(traced, self.kind, consistent)
         self.values = {k: v for k, v in algorithm.values.items() if not isinstance(v, str)}
-        passes = [p for p in (self.plan.start, self.plan.first, self.plan.loop) if p]
-        self.passes = passes + [p.last for p in passes if p.last]
+        self.passes = self.plan.programs
         reads_X = any(p.reads("X") for p in self.passes)
         mixes = any(
             row.gain is not None for p in self.passes for row in (p.signal, *p.sides, p.result)
@@ -296,11 +296,10 @@ class Fused:
         def write() -> None:
             grid.from_rows(signal, self.waveforms[index].reshape(J, -1)[:, :length])
 
-        done = self.plan.started - 1
-        schedule = self._schedule(n_iter, V.size, each)
-        for k, (program, n) in enumerate(schedule):
-            last, ending = k == len(schedule) - 1, program.last or program
-            if each and not last and done + n >= 1 and self._apart(program):
+        done = 0
+        for program, n, ended, last in self._schedule(n_iter, V.size, each):
+            ending = program.last or program
+            if each and not last and ended and self._apart(program):
                 # The result takes the place of what the next pass reads: make it, and go back.
                 kept = [array.copy() for array in (signal, side, state)]
                 run(ending, n, True)
@@ -310,26 +309,34 @@ class Fused:
                 run(program, n, False)
             else:
                 run(ending if last else program, n, last)
-                if each or last:
+                if last or (each and ended):
                     write()
-            done += n
-            yield done
+            if ended:
+                done += ended
+                yield done
 
-    def _schedule(self, n_iter: int, size: int, each: bool) -> list[tuple[Program, int]]:
-        """Passes and how often each runs in one call, short enough for progress and Ctrl-C."""
-        schedule = [(self.plan.start, 1)]
+    def _schedule(
+        self, n_iter: int, size: int, each: bool
+    ) -> Iterator[tuple[Program, int, int, bool]]:
+        """Calls: a program, how often it runs, the iterations it ends, and whether it is the last.
+
+        Calls are short enough for progress and Ctrl-C.
+        """
         left = n_iter - self.plan.started
-        if self.plan.first is not None and left:
-            schedule.append((self.plan.first, 1))
-            left -= 1
-        loop = self.plan.loop
-        # The last pass runs alone where it makes the result in place of the next one's signal.
-        alone = int(left > 0 and self._apart(loop))
+        yield self.plan.start, 1, self.plan.started, not left
         at_once = 1 if each else max(_AT_LEAST, _CALL // size)
-        while left > alone:
-            schedule.append((loop, min(at_once, left - alone)))
-            left -= schedule[-1][1]
-        return schedule + [(loop, 1)] * alone
+        turns = chain(_turns(self.plan.opening, 1), cycle(_turns(self.plan.cycle, at_once)))
+        while left:
+            program, times, ends = next(turns)
+            if ends:
+                times = min(times, left)
+                left -= times
+            # The last pass runs alone where it makes the result in place of the next one's signal.
+            alone = int(ends and not left and times > 1 and self._apart(program))
+            if times > alone:
+                yield program, times - alone, ends * (times - alone), not left and not alone
+            if alone:
+                yield program, 1, 1, True
 
     def _apart(self, program: Program) -> bool:
         """Whether the pass that makes the result is not one like the others."""
@@ -348,6 +355,19 @@ class Fused:
         if result:
             nodes[len(nodes) - len(code.result) :] = code.result
         return [_evaluate(node, self.values) for node in nodes]
+
+
+def _turns(moves: Sequence[Move], at_once: int) -> list[tuple[Program, int, bool]]:
+    """Passes with how often each runs before the next; one that is alone runs on and on."""
+    if len(moves) == 1:
+        return [(moves[0].program, at_once, moves[0].ends)]
+    turns: list[tuple[Program, int, bool]] = []
+    for program, ends in moves:
+        if turns and ends and turns[-1][0] is program and turns[-1][1] < at_once:
+            turns[-1] = (program, turns[-1][1] + 1, True)
+        else:
+            turns.append((program, 1, ends))
+    return turns
 
 
 def _differs(code: Code) -> bool:
