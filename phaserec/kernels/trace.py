@@ -25,6 +25,14 @@ class Untraceable(Exception):
     """The sentence does something that only works on values."""
 
 
+class _LooksAt(Untraceable):
+    """The sentence looks at the values of hyper-parameters."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__("the sentence depends on a value")
+        self.names = names
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """An operation; equal operations are one object, so identity is equality.
@@ -33,7 +41,8 @@ class Node:
     ----------
     op : str
         ``state, V, W, X, hyper, const`` (leaves), ``add, sub, mul, div``, ``unit``, ``abs``,
-        ``cons``, ``mix`` (equal weights) and ``mixw`` (the problem's weights).
+        ``real, imag, log, exp, sqrt, pow``, ``cons``, ``mix`` (equal weights) and ``mixw`` (the
+        problem's weights).
     args : tuple
         Nodes; for leaves the key: index of a state, name of a hyper-parameter, value.
     kind : int
@@ -78,14 +87,21 @@ class Node:
         return self
 
     def __abs__(self) -> "Node":
-        return self.graph.make("abs", (self,), REAL)
+        return self.graph.real("abs", self)
+
+    def __pow__(self, exponent: Any) -> "Node":
+        return self.graph.power(self, exponent)
+
+    def __array_namespace__(self, **_: Any) -> "Functions":
+        return Functions(self.graph)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__array_namespace__":
-            raise Untraceable("the sentence calls functions of an array library")
         raise Untraceable(f"the sentence looks at {name!r} of its arrays")
 
     def _refuse(self, *_: Any) -> Any:
+        names = {node.args[0] for node in self.walk() if node.op == "hyper"}
+        if self.kind == SCALAR and names:
+            raise _LooksAt(frozenset(names))
         raise Untraceable("the sentence depends on a value")
 
     def __eq__(self, other: object) -> bool:
@@ -96,7 +112,7 @@ class Node:
 
     __hash__ = object.__hash__
     __bool__ = __float__ = __int__ = __len__ = __iter__ = __array__ = _refuse
-    __lt__ = __le__ = __gt__ = __ge__ = __pow__ = __rpow__ = __getitem__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __rpow__ = __getitem__ = __round__ = _refuse
 
     @property
     def value(self) -> float | None:
@@ -163,6 +179,49 @@ class Graph:
             raise Untraceable("the sentence adds a spectrogram and real values")
         return self.make(op, (a, b), max(a.kind, b.kind))
 
+    def real(self, op: str, of: Any) -> Node:
+        """A function of a spectrogram or of real values that gives real values."""
+        node = self.lift(of)
+        wanted = {"real": COMPLEX, "imag": COMPLEX, "abs": COMPLEX}.get(op, REAL)
+        if node.kind == SCALAR:
+            node._refuse()
+        if node.kind != wanted:
+            raise Untraceable(f"the sentence takes {op} of what has none on the kernel")
+        return self.make(op, (node,), REAL)
+
+    def power(self, base: Node, exponent: Any) -> Node:
+        """Real values to the power of a number, which is looked at: most are special."""
+        value = self.lift(exponent).value
+        if value is None:
+            return exponent._refuse()
+        if base.kind == SCALAR:
+            base._refuse()
+        if base.kind != REAL:
+            raise Untraceable("the sentence takes a power of a spectrogram")
+        if value in (0.5, -0.5):
+            base, value = self.real("sqrt", base), 2 * value
+        if value in (0, 1, 2, 3, 4):
+            product = self.const(1)
+            for _ in range(int(value)):
+                product = base * product
+            return product
+        if value == -1:
+            return 1 / base
+        return self.make("pow", (base, self.const(value)), REAL)
+
+
+class Functions:
+    """Functions of array libraries that symbols have."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.__name__ = "symbols"  # namespaces are told apart by their names
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("real", "imag", "abs", "log", "exp", "sqrt"):
+            raise Untraceable(f"the sentence calls {name}, which the kernel has not")
+        return lambda of: self._graph.real(name, of)
+
 
 class SymbolicProblem:
     """Stands in for :class:`phaserec.Problem` while a sentence is traced."""
@@ -228,14 +287,16 @@ class Trace:
 def trace(entry: Any, hyper: dict[str, Any]) -> Trace:
     """Trace iterations until the state is one that has been, but for the values in spectrograms.
 
-    Counters in a state are no symbols: every iteration of a schedule is traced with its own.
+    Counters in a state are no symbols: every iteration of a schedule is traced with its own. Nor
+    are hyper-parameters that the step looks at, in comparisons and exponents; others are, so that
+    one program serves all their values.
 
     Parameters
     ----------
     entry : Algorithm
         The algorithm.
     hyper : dict
-        Hyper-parameters: numbers become symbols, words keep their value.
+        Hyper-parameters; words keep their value.
 
     Returns
     -------
@@ -247,6 +308,18 @@ def trace(entry: Any, hyper: dict[str, Any]) -> Trace:
     Untraceable
         If the step needs values, or its iterations do not repeat.
     """
+    looked_at: frozenset[str] = frozenset()
+    while True:
+        try:
+            return _traced(entry, hyper, looked_at)
+        except _LooksAt as error:
+            if error.names <= looked_at:
+                raise
+            looked_at |= error.names
+
+
+def _traced(entry: Any, hyper: dict[str, Any], looked_at: frozenset[str]) -> Trace:
+    """Trace with values of the hyper-parameters that are looked at, and symbols of the others."""
     graph = Graph()
     state = entry.start(graph.make("state", (0,), COMPLEX))
     iterations: list[tuple[Node, ...]] = []
@@ -255,14 +328,16 @@ def trace(entry: Any, hyper: dict[str, Any]) -> Trace:
         begin = seen.setdefault(_form(state), len(iterations))
         if begin < len(iterations):
             return Trace(tuple(iterations[:begin]), tuple(iterations[begin:]))
-        state = _step(entry, graph, state, hyper)
+        state = _step(entry, graph, state, hyper, looked_at)
         iterations.append(tuple(_leaves(state)))
         state = _symbols(state, graph)
     raise Untraceable(f"its iterations do not repeat within {_PERIOD}")
 
 
-def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
-    numeric = {h.name for h in entry.hyper if h.kind is float}
+def _step(
+    entry: Any, graph: Graph, state: Any, hyper: dict[str, Any], looked_at: frozenset[str]
+) -> Any:
+    numeric = {h.name for h in entry.hyper if h.kind is float} - looked_at
     # A zero stays a number: it may turn a term of the formula off.
     symbols = {
         name: graph.make("hyper", (name,), SCALAR)

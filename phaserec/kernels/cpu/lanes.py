@@ -11,8 +11,9 @@ rules are.
 LLVM splits the vector on machines with narrower registers.
 """
 
+import math
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -37,6 +38,30 @@ _GUESS = {32: (0x5F3759DF, 2), 64: (0x5FE6EB50C7B537A9, 3)}
 def lane_width(dtype) -> int:
     """Number of values of a numpy dtype in one lane vector."""
     return LANE_BYTES // dtype.itemsize
+
+
+class _Format(NamedTuple):
+    """What functions need of a floating-point format."""
+
+    mantissa: int  # bits
+    root_half: int  # bits of √½
+    ln2: tuple[float, float]  # head with zeros at its end, and the rest
+    log_terms: int  # of the series, for half a unit in the last place
+    exp_terms: int
+    exp_range: tuple[float, float]  # with normal numbers as results
+
+
+_FORMATS = {
+    32: _Format(23, 0x3F3504F3, (0.693359375, -2.12194440e-4), 5, 7, (-87.3, 88.7)),
+    64: _Format(
+        52,
+        0x3FE6A09E667F3BCD,
+        (6.93147180369123816490e-01, 1.90821492927058770002e-10),
+        10,
+        13,
+        (-708.3, 709.7),
+    ),
+}
 
 
 class Lane(types.Type):
@@ -161,6 +186,68 @@ class Emit:
             residue = -(self * y * y) + 1.0
             y = y + (y * residue) * (residue * 0.375 + 0.5)
         return y
+
+    def log(self) -> "Emit":
+        """Natural logarithm of every value; −∞ below the smallest normal number, NaN below 0.
+
+        With x = 2ᵉ m, √½ ≤ m < √2, and s = (m − 1) / (m + 1), log m = 2 (s + s³/3 + s⁵/5 + …).
+        """
+        builder, vec, kind = self.builder, self.value.type, _FORMATS[_bits(self.value.type)]
+        ints = ir.VectorType(ir.IntType(_bits(vec)), vec.count)
+
+        def whole(number):
+            return ir.Constant(ints, [number] * vec.count)
+
+        bits = builder.bitcast(self.value, ints)
+        exponent = builder.ashr(builder.sub(bits, whole(kind.root_half)), whole(kind.mantissa))
+        m = builder.sub(bits, builder.shl(exponent, whole(kind.mantissa)))
+        m, e = Emit(builder, builder.bitcast(m, vec)), Emit(builder, builder.sitofp(exponent, vec))
+        s = (m - 1.0) / (m + 1.0)
+        z = s * s
+        tail = Emit(builder, _constant(vec, 2 / (2 * kind.log_terms + 1)))
+        for k in range(kind.log_terms - 1, 0, -1):
+            tail = tail * z + 2 / (2 * k + 1)
+        value = e * kind.ln2[0] + (s * 2.0 + (s * z * tail + e * kind.ln2[1]))
+        value = value.where(self.at_least(self.smallest_normal()), -math.inf)
+        value = value.where(self.at_least(0.0), math.nan)
+        return Emit(builder, builder.select(self._unbounded(), self.value, value.value))
+
+    def exp(self) -> "Emit":
+        """Exponential function of every value; 0 where it is not a normal number.
+
+        exp x = 2ⁿ exp r with |r| ≤ ln 2 / 2, which is summed.
+        """
+        builder, vec, kind = self.builder, self.value.type, _FORMATS[_bits(self.value.type)]
+        small, large = kind.exp_range
+        x = self.where(self.at_least(small), small)
+        x = Emit(builder, _constant(vec, large)).where(x.at_least(large), x)
+        n = Emit(builder, _call(builder, "rint", vec, [(x * (1 / math.log(2))).value]))
+        r = x - n * kind.ln2[0] - n * kind.ln2[1]
+        total = Emit(builder, _constant(vec, 1 / math.factorial(kind.exp_terms)))
+        for k in range(kind.exp_terms - 1, -1, -1):
+            total = total * r + 1 / math.factorial(k)
+        ints = ir.VectorType(ir.IntType(_bits(vec)), vec.count)
+        shift = builder.fptosi(n.value, ints)
+        shift = builder.shl(shift, ir.Constant(ints, [kind.mantissa] * vec.count))
+        bits = builder.add(builder.bitcast(total.value, ints), shift)
+        value = Emit(builder, builder.bitcast(bits, vec))
+        value = value.where(self.at_least(small), 0.0)
+        value = Emit(builder, _constant(vec, math.inf)).where(self.at_least(large), value)
+        unordered = builder.fcmp_unordered("uno", self.value, self.value)
+        return Emit(builder, builder.select(unordered, self.value, value.value))
+
+    def power(self, exponent: "Emit") -> "Emit":
+        """Values that are not negative to the power of others, which are not 0."""
+        zero = Emit(self.builder, _constant(self.value.type, 0.0))
+        at_zero = zero.where(exponent.at_least(0.0), math.inf)
+        special = at_zero.where(self.at_least(0.0), math.nan)
+        value = (exponent * self.log()).exp()
+        return value.where(self.at_least(self.smallest_normal()), special)
+
+    def _unbounded(self) -> Any:
+        """Mask of infinity and NaN."""
+        top = _constant(self.value.type, math.inf)
+        return self.builder.fcmp_unordered(">=", self.value, top)
 
 
 class Pointer:

@@ -220,6 +220,14 @@ _LANES: dict[str, Callable[[Emit, Emit], Emit]] = {
 }
 
 
+_FUNCTIONS: dict[str, Callable[..., Emit]] = {
+    "log": Emit.log,
+    "exp": Emit.exp,
+    "sqrt": Emit.sqrt,
+    "pow": Emit.power,
+}
+
+
 class _Rule:
     """Writes the bin rule: one loop over sources for each mixing, then one for the results."""
 
@@ -379,6 +387,10 @@ class _Body:
         if node.op == "abs":
             re, im = self.value(node.args[0])
             return (re * re + im * im).sqrt()
+        if node.op in ("real", "imag"):
+            return self.value(node.args[0])[node.op == "imag"]
+        if node.op in _FUNCTIONS:
+            return _FUNCTIONS[node.op](*map(self.value, node.args))
         a, b = (self.value(n) for n in node.args)
         return _LANES[node.op](a, b)
 
