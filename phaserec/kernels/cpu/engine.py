@@ -67,6 +67,7 @@ class Data(NamedTuple):
     plan: Plan
     geo: Geometry
     v: Spectrogram  # target magnitudes
+    w: Spectrogram  # mixing weights of the caller's
     x: Spectrogram  # complex spectrogram of one or of all sources
     signal: np.ndarray  # the iterate in row layout
     side: np.ndarray  # whatever else the sample rule needs, in row layout
@@ -81,6 +82,7 @@ class Work(NamedTuple):
     z: np.ndarray  # spectra of a group of sources
     c: np.ndarray  # [source][re, im][bin][lane]: bins given to and taken from the rule
     v: np.ndarray  # [source][bin][lane]: target magnitudes
+    w: np.ndarray  # the same: mixing weights
     x: np.ndarray  # [source][re, im][bin][lane]: given spectrogram
     tails: np.ndarray  # [part][odd sweep][level][source][r][column]: pending overlap-add
     held: np.ndarray  # [level][block][source][r][lane]: columns waiting for the range before
@@ -111,7 +113,7 @@ def _apply_gain(geo, block, tile, at, stride, rows):
 
 
 @_inlined
-def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, block, pending):
+def _advance(rule, plan, geo, v, w, x, signal, side, state, hyper, task, work, block, pending):
     """Take a block of frames through an iteration, up to the overlap-add from ``pending`` on."""
     width, sources, group = geo.width, task.sources, task.group
     all_pairs = plan.half // 2 + 1
@@ -135,6 +137,8 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, bloc
                     split(plan, work.z, j * plan.rows, width, pairs, work.c, re, im)
                 if v.sources:
                     load_real(v, base + j, frames, pairs, work.v, j * TILE)
+                if w.sources:
+                    load_real(w, base + j, frames, pairs, work.w, j * TILE)
             if task.mixed:
                 split(plan, work.z, group * plan.rows, width, pairs, work.x, 0, TILE)
             for j in range(min(x.sources, group)):
@@ -154,6 +158,7 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, bloc
                 s0,
                 work.v,
                 work.x,
+                work.w,
                 hyper,
                 group,
                 2 * pairs.count,
@@ -258,7 +263,8 @@ def iterate(rule, finish, data, work, notes, share):
     """
     # Taken out once: numba counts references to arrays whenever they come out of a tuple of tuples,
     # in memory that all threads share.
-    plan, geo, v, x, task = data.plan, data.geo, data.v, data.x, data.task
+    plan, geo, task = data.plan, data.geo, data.task
+    v, w, x = data.v, data.w, data.x
     signal, side, state, hyper = data.signal, data.side, data.state, data.hyper
     width, spill = geo.width, geo.spill
     rows = task.sources * geo.hop
@@ -299,6 +305,7 @@ def iterate(rule, finish, data, work, notes, share):
                         plan,
                         geo,
                         v,
+                        w,
                         x,
                         signal,
                         side,
@@ -348,6 +355,8 @@ class Pass:
         Number of sources J.
     v : ndarray, shape (J, F, T)
         The caller's magnitudes.
+    w : ndarray, shape (J, F, T), or None
+        The caller's mixing weights, where the rule reads them.
     signal, side, state : ndarray
         Signals in row layout and state spectrograms, updated in place.
     hyper : sequence of float
@@ -365,6 +374,7 @@ class Pass:
     grid: Grid
     sources: int
     v: np.ndarray
+    w: np.ndarray | None
     signal: np.ndarray
     side: np.ndarray
     state: np.ndarray
@@ -448,6 +458,7 @@ class Pass:
             plan=self.grid.plan,
             geo=self.grid.geometry,
             v=wrap(self.v),
+            w=no_spectrogram(self.grid.dtype) if self.w is None else wrap(self.w),
             x=no_spectrogram(self.grid.dtype) if x is None else wrap(x, origin),
             signal=self.signal,
             side=self.side,
@@ -474,6 +485,7 @@ class Pass:
             z=aligned_zeros((group + self.mixed) * self.grid.plan.rows * 2 * geo.width, dtype),
             c=aligned_zeros(group * 2 * TILE * geo.width, dtype),
             v=aligned_zeros(group * TILE * geo.width, dtype),
+            w=aligned_zeros(group * TILE * geo.width if self.w is not None else 1, dtype),
             x=aligned_zeros(group * 2 * TILE * geo.width, dtype),
             tails=tails,
             held=aligned_zeros(held, dtype),

@@ -53,12 +53,15 @@ def unsuited(problem: Problem, init: Any, values: Mapping[str, Any]) -> str | No
         A reason; None for a problem that it takes.
     """
     stft = problem.stft
-    if problem.weights is not None:
-        return "the mixing weights are the caller's"
     for name, value in values.items():
         if not _small(value):
             return f"{name} is an array" if hasattr(value, "shape") else f"{name} is too large"
-    arrays = {"magnitudes": problem.magnitudes, "mixture": problem.mixture, "init": init}
+    arrays = {
+        "magnitudes": problem.magnitudes,
+        "mixture": problem.mixture,
+        "weights": problem.weights,
+        "init": init,
+    }
     arrays = {name: a for name, a in arrays.items() if hasattr(a, "shape")}
     for name, a in arrays.items():
         if not _plain(a):
@@ -114,6 +117,7 @@ def _signature(dtype: np.dtype) -> tuple:
         grid=_grid(stft, 4, 12, dtype),
         sources=1,
         v=np.zeros((1, 9, 4), dtype),
+        w=None,
         signal=silence,
         side=silence,
         state=silence,
@@ -164,7 +168,15 @@ class Fused:
         self.mixture_row = mixes or (reads_X and consistent)
         self.reads_spectrogram = reads_X and not consistent
         self.dtype = np.dtype(dtype_name(problem.magnitudes))
-        codes = (write(p, mixture_row=self.mixture_row, dtype=self.dtype.name) for p in self.passes)
+        codes = (
+            write(
+                p,
+                mixture_row=self.mixture_row,
+                dtype=self.dtype.name,
+                weights=problem.weights is not None,
+            )
+            for p in self.passes
+        )
         self.codes = dict(zip(map(id, self.passes), codes, strict=True))
         # One layout of the stored spectrograms for all passes: sources together, or one by one.
         self.coupled = any(code.coupled for code in self.codes.values())
@@ -250,6 +262,10 @@ class Fused:
         n_frames = stft.n_frames(length)
         V = V[..., :n_frames].reshape(-1, stft.n_bins, n_frames)
         J = len(V)
+        W = None
+        if problem.weights is not None:
+            W = np.broadcast_to(to_numpy(problem.weights), problem.magnitudes.shape)[index]
+            W = W[..., :n_frames].reshape(V.shape).astype(self.dtype)
         grid = _grid(stft, n_frames, length, self.dtype)
         mixture = None if problem.mixture is None else to_numpy(problem.mixture[index])
         n_sides = max(len(p.sides) for p in self.passes)
@@ -277,6 +293,7 @@ class Fused:
                 grid=grid,
                 sources=J,
                 v=V,
+                w=W if program.reads("W") else None,
                 signal=signal,
                 side=side,
                 state=state,

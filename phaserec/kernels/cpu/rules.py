@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 RULE, FINISH = "rule", "finish"
 # Arguments of the functions: an asterisk is an array of the pass's precision, else an integer.
 SIGNATURES = {
-    RULE: "*c *s plane s0 *v *x *hyper sources count",
+    RULE: "*c *s plane s0 *v *x *w *hyper sources count",
     FINISH: "*tile at stride *signal *side column hop columns *hyper sources",
 }
 
@@ -50,14 +50,15 @@ _rule, _finish = _caller(RULE), _caller(FINISH)
 
 
 @intrinsic
-def call_rule(typingctx, address, c, s, plane, s0, v, x, hyper, sources, count):
+def call_rule(typingctx, address, c, s, plane, s0, v, x, w, hyper, sources, count):
     """Replace ``count`` bins of ``sources`` sources in tile ``c``.
 
     Element (j, part, i) is the lane vector at ``((2 * j + part) * TILE + i) * width``; the same in
     ``x``, and in each plane of the state ``s`` from lane row ``s0`` on; planes begin ``plane``
-    elements apart. Magnitudes are at ``(j * TILE + i) * width`` of ``v``, numbers in ``hyper``.
+    elements apart. Magnitudes are at ``(j * TILE + i) * width`` of ``v``, mixing weights of the
+    caller's in ``w`` likewise, numbers in ``hyper``.
     """
-    return _rule(address, c, s, plane, s0, v, x, hyper, sources, count)
+    return _rule(address, c, s, plane, s0, v, x, w, hyper, sources, count)
 
 
 @intrinsic

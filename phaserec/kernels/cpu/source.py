@@ -60,7 +60,7 @@ class _Table:
         return self.nodes.index(node)
 
 
-def write(program: Program, *, mixture_row: bool, dtype: str) -> Code:
+def write(program: Program, *, mixture_row: bool, dtype: str, weights: bool = False) -> Code:
     """Write the code of a pass.
 
     Parameters
@@ -71,6 +71,8 @@ def write(program: Program, *, mixture_row: bool, dtype: str) -> Code:
         Whether the side signals begin with the mixture.
     dtype : str
         Precision, ``"float32"`` or ``"float64"``.
+    weights : bool, default False
+        Whether mixing weights are the caller's, and not proportional to the magnitudes.
 
     Returns
     -------
@@ -86,7 +88,7 @@ def write(program: Program, *, mixture_row: bool, dtype: str) -> Code:
         raise Untraceable("the mixture and a given start in one pass")
     table = _Table()
     module = ir.Module("phaserec")
-    rule = _Rule(program, table, _Function(module, RULE, dtype))
+    rule = _Rule(program, table, _Function(module, RULE, dtype), weights=weights)
     rule.write()
     result = _finish(program, table, mixture_row, _Function(module, FINISH, dtype))
     return Code(str(module), tuple(table.nodes), result, rule.coupled)
@@ -231,8 +233,11 @@ _FUNCTIONS: dict[str, Callable[..., Emit]] = {
 class _Rule:
     """Writes the bin rule: one loop over sources for each mixing, then one for the results."""
 
-    def __init__(self, program: Program, table: _Table, function: _Function) -> None:
+    def __init__(
+        self, program: Program, table: _Table, function: _Function, *, weights: bool
+    ) -> None:
         self.program = program
+        self.weights = weights
         self.table = table
         self.function = function
         self.nodes = program.nodes()
@@ -250,7 +255,7 @@ class _Rule:
         self.equal = function.equal
         stages = 1 + max((self._stage(n) for n in self.nodes), default=0)
         with function.loop(function.args["count"]) as self.bin:
-            if self.program.reads("W"):
+            if self.program.reads("W") and not self.weights:
                 self._weigh()
             for stage in range(stages):
                 self._loop(stage, last=stage == stages - 1)
@@ -267,9 +272,9 @@ class _Rule:
         self.loud = total.value.at_least(total.value.smallest_normal())
         self.inverse = function.constant(1) / total.value
 
-    def magnitude(self, source: Any) -> Emit:
-        """Target magnitudes of a source."""
-        return self.function.load("v", self.row((source, TILE), self.bin))
+    def magnitude(self, source: Any, name: str = "v") -> Emit:
+        """Target magnitudes of a source, or its weights."""
+        return self.function.load(name, self.row((source, TILE), self.bin))
 
     def row(self, *terms: Any) -> Any:
         """Place of a lane row."""
@@ -381,6 +386,8 @@ class _Body:
         rule = self.rule
         if node.op == "V":
             return rule.magnitude(self.source)
+        if node.op == "W" and rule.weights:
+            return rule.magnitude(self.source, "w")
         if node.op == "W":
             V = self.value(node.graph.make("V", (), REAL))
             return (V * rule.inverse).where(rule.loud, rule.equal)
