@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from phaserec._typing import Projectors
+from phaserec.algorithms.combinators import estimate
 
 # Kinds of node, by what an operation of two of them gives: the larger.
 SCALAR, REAL, COMPLEX = range(3)
@@ -329,6 +330,8 @@ def _traced(entry: Any, hyper: dict[str, Any], looked_at: frozenset[str]) -> Tra
         if begin < len(iterations):
             return Trace(tuple(iterations[:begin]), tuple(iterations[begin:]))
         state = _step(entry, graph, state, hyper, looked_at)
+        if not isinstance(estimate(state), Node):
+            raise Untraceable("the sentence gives no spectrogram")
         iterations.append(tuple(_leaves(state)))
         state = _symbols(state, graph)
     raise Untraceable(f"its iterations do not repeat within {_PERIOD}")

@@ -62,7 +62,6 @@ def choose(
     problem: Problem,
     n_iter: int,
     init: Any,
-    rng: Any,
     machine: str | None = None,
 ) -> Choice:
     """Find the machine for a run.
@@ -77,8 +76,6 @@ def choose(
         Number of iterations.
     init : str or array
         The start.
-    rng : object
-        Source of random phases.
     machine : {"kernel", "arrays"}, optional
         The machine to take, ``"kernel"`` wherever it can be and however long it has to be compiled;
         default that of the environment variable, or else the one that is done first.
@@ -93,8 +90,9 @@ def choose(
     ValueError
         If there is no such machine.
     """
-    pinned = _checked(machine, "machine") or _checked(os.environ.get(VARIABLE), VARIABLE)
-    found = _choose(algorithm, problem, n_iter, init, rng, pinned)
+    told = {"machine": machine, VARIABLE: os.environ.get(VARIABLE)}
+    pinned = next((f"{name}={_checked(name, m)}" for name, m in told.items() if m), "")
+    found = _choose(algorithm, problem, n_iter, init, pinned)
     reason = found.reasons.get(KERNEL)
     because = f", not on the kernel: {reason}" if reason else ""
     # What another run could change is worth a line, once.
@@ -104,10 +102,10 @@ def choose(
     return found
 
 
-def _checked(machine: str | None, name: str) -> str | None:
-    if machine and machine not in MACHINES:
+def _checked(name: str, machine: str) -> str:
+    if machine not in MACHINES:
         raise ValueError(f"{name}={machine!r} must be one of {', '.join(MACHINES)}, or not set")
-    return machine or None
+    return machine
 
 
 def _choose(
@@ -115,11 +113,10 @@ def _choose(
     problem: Problem,
     n_iter: int,
     init: Any,
-    rng: Any,
-    pinned: str | None,
+    pinned: str,
 ) -> Choice:
-    if pinned == ARRAYS:
-        return _on_arrays("the arrays are asked for")
+    if pinned.endswith(ARRAYS):
+        return _on_arrays(f"{pinned} asks for the arrays")
     if not n_iter:
         return _on_arrays("there is nothing to iterate")
     from phaserec.kernels.cpu import fused  # numba takes a moment to load
@@ -128,10 +125,10 @@ def _choose(
     if reason:
         return _on_arrays(reason)
     try:
-        found = fused.Fused(algorithm, problem, init, rng)
+        found = fused.Fused(algorithm, problem, init)
     except Untraceable as error:
         return _on_arrays(str(error))
-    if pinned is None and not fused.is_compiled(found.dtype):
+    if not pinned and not fused.is_compiled(found.dtype):
         work = n_iter * math.prod(problem.magnitudes.shape)
         if _WAITED[found.dtype.name] + work < _WORTH_COMPILING:
             _WAITED[found.dtype.name] += work

@@ -42,6 +42,9 @@ inverse_root = emitted(lambda x, y: x.rsqrt())
 tiniest = emitted(lambda x, y: x.smallest_normal())
 negative = emitted(lambda x, y: -x)
 larger = emitted(lambda x, y: x.where(x.at_least(y), y))
+logarithm = emitted(lambda x, y: x.log())
+exponential = emitted(lambda x, y: x.exp())
+power = emitted(lambda x, y: x.power(y))
 at_least_two = emitted(lambda x, y: x.where(x.at_least(2.0), 2.0))
 
 
@@ -236,3 +239,74 @@ def test_tiles(dtype, start, gap):
     np.testing.assert_array_equal(pairs[1 : width + 1], rows[:, ::2].T)
     np.testing.assert_array_equal(pairs[plane + 1 : plane + width + 1], rows[:, 1::2].T)
     np.testing.assert_array_equal(pairs[[0, plane]], [rows[0, ::2], rows[0, 1::2]])
+
+
+@njit(error_model="numpy")
+def apply_log(a, out, count, width):
+    for i in range(count):
+        store(out, i * width, logarithm(load(a, i * width), load(a, i * width)))
+
+
+@njit(error_model="numpy")
+def apply_exp(a, out, count, width):
+    for i in range(count):
+        store(out, i * width, exponential(load(a, i * width), load(a, i * width)))
+
+
+@njit(error_model="numpy")
+def apply_power(a, b, out, count, width):
+    for i in range(count):
+        store(out, i * width, power(load(a, i * width), load(b, i * width)))
+
+
+def ulps(values, exact, dtype):
+    """Largest error in units in the last place."""
+    unit = np.spacing(np.abs(exact).astype(dtype)).astype(np.longdouble)
+    return np.max(np.abs(values.astype(np.longdouble) - exact) / unit)
+
+
+def test_logarithms(dtype):
+    info = np.finfo(dtype)
+    x = np.concatenate(
+        [np.geomspace(info.smallest_normal, info.max / 2, 4096), np.linspace(0.5, 2, 4096)]
+    ).astype(dtype)
+    x = np.clip(x, info.smallest_normal, info.max)
+    out = np.zeros_like(x)
+    apply_log(x, out, x.size // lane_width(dtype), lane_width(dtype))
+    exact = np.log(x.astype(np.longdouble))
+    assert ulps(out[exact != 0], exact[exact != 0], dtype) <= 3
+
+
+def test_exponentials(dtype):
+    info = np.finfo(dtype)
+    low, high = np.log(float(info.smallest_normal)) + 0.1, np.log(float(info.max)) - 0.1
+    x = np.concatenate([np.linspace(low, high, 4096), np.linspace(-1, 1, 4096)]).astype(dtype)
+    out = np.zeros_like(x)
+    apply_exp(x, out, x.size // lane_width(dtype), lane_width(dtype))
+    assert ulps(out, np.exp(x.astype(np.longdouble)), dtype) <= 3
+
+
+def test_powers(dtype):
+    width = lane_width(dtype)
+    rng = np.random.default_rng(0)
+    x = np.exp(rng.uniform(-20, 20, 64 * width)).astype(dtype)
+    y = rng.uniform(-2, 2, x.size).astype(dtype)
+    out = np.zeros_like(x)
+    apply_power(x, y, out, 64, width)
+    # As many units in the last place as the exponent of the result has.
+    np.testing.assert_allclose(out, x.astype(np.longdouble) ** y, rtol=40 * np.finfo(dtype).eps)
+
+
+def test_functions_of_special_values(dtype):
+    width = lane_width(dtype)
+    x = np.ones(width, dtype)
+    x[:6] = [0, -1, np.inf, -np.inf, np.nan, 1]
+    out = np.zeros((2, width), dtype)
+    apply_log(x, out[0], 1, width)
+    np.testing.assert_array_equal(out[0, :6], [-np.inf, np.nan, np.inf, np.nan, np.nan, 0])
+    apply_exp(x, out[1], 1, width)
+    np.testing.assert_array_equal(out[1, [0, 2, 3, 4]], [1, np.inf, 0, np.nan])
+    for exponent, expected in ((0.7, [0, np.nan, np.inf]), (-0.7, [np.inf, np.nan, 0])):
+        apply_power(x, np.full(width, exponent, dtype), out[0], 1, width)
+        np.testing.assert_array_equal(out[0, :3], expected)
+        assert np.isnan(out[0, 4]) and out[0, 5] == 1

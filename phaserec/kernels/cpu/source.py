@@ -490,7 +490,8 @@ def _finish(
                 parts = [samples.product(*term) for term in direct]
                 if gain is not None:
                     parts.append(error.value * equal)
-                values.append(sum(parts[1:], parts[0]))
+                # Nothing is left of a row whose terms cancel.
+                values.append(sum(parts[1:], parts[0]) if parts else function.constant(0))
             for k, value in enumerate(values):
                 samples.store(k, value)
     function.end()
