@@ -38,7 +38,7 @@ import numpy as np  # noqa: E402
 import scipy.fft  # noqa: E402
 import torch  # noqa: E402
 
-from phaserec import STFT, Problem, audio  # noqa: E402
+from phaserec import STFT, Problem, algorithms, audio  # noqa: E402
 from phaserec.solving import prepare  # noqa: E402
 
 SHORT, LONG, CALL = 8, 40, 32
@@ -50,19 +50,12 @@ SIZES = [
     for hop in ([n // 2, n // 4, n // 8] + [160] * (n == 400))
 ]
 
+# Every registered algorithm, by itself and with momentum.
 ALGORITHMS: dict[str, dict[str, Any]] = {
-    "griffin-lim": {},
-    "fast-griffin-lim": {},
-    "accelerated-griffin-lim": {},
-    "admm": {},
-    "misi": {},
-    "misi-mix-first": {},
-    "misi+momentum": {"algorithm": "misi", "momentum": 0.5},
-    "mix-incons": {},
-    "mix-incons-hard-mag": {},
-    "mag-incons-hard-mix": {},
-    "incons-hard-mix": {},
-    "aux": {},
+    f"{name}{'+momentum' * bool(hyper)}": {"algorithm": name, **hyper}
+    for hyper in ({}, {"momentum": 0.5})
+    for name in algorithms.names()
+    if not hyper or "momentum" not in {h.name for h in algorithms.resolve(name).hyper}
 }
 
 
@@ -89,11 +82,10 @@ class Case:
         """Both transforms of every frame."""
         torch.fft.irfft(torch.fft.rfft(self.noise), n=self.stft.n_fft)
 
-    def phaserec(self, name: str, n_iter: int, **hyper: Any) -> Any:
+    def phaserec(self, n_iter: int, algorithm: str, **hyper: Any) -> Any:
         """One of our algorithms."""
-        return prepare(
-            hyper.pop("algorithm", name), self.problem, n_iter, init="mixture", **hyper
-        ).result()
+        run = prepare(algorithm, self.problem, n_iter, init="mixture", machine="kernel", **hyper)
+        return run.result()
 
     def librosa(self, n_iter: int) -> Any:
         """Griffin-Lim of librosa."""
@@ -163,14 +155,15 @@ def others(case: Case) -> dict[str, Callable[[int], Any]]:
     }
 
 
-def algorithms() -> dict[str, Any]:
+def registered() -> dict[str, Any]:
     """Every algorithm at 1024/256."""
     case = Case(1024, 256, arguments.sources, arguments.dtype)
     tasks: dict[str, Callable[[int], Any]] = {
-        name: lambda n, name=name, hyper=hyper: case.phaserec(name, n, **hyper)
-        for name, hyper in ALGORITHMS.items()
+        title: lambda n, hyper=hyper: case.phaserec(n_iter=n, **hyper)
+        for title, hyper in ALGORITHMS.items()
     }
     each, whole = slopes(case, tasks | others(case))
+    print(_timing.machine()["processor"])
     print(f"1024/256, {arguments.dtype}, J={arguments.sources}, {arguments.threads} thread(s)")
     print(f"{'':26}{'µs/frame':>9}{'× floor':>9}{'librosa ÷':>11}{'torch ÷':>9}{'call':>8}")
     for name, cost in each.items():
@@ -189,7 +182,7 @@ def sizes() -> dict[str, Any]:
     print(f"{'n_fft/hop':>12}{'floor':>9}{'here':>9}{'librosa ÷':>11}{'torch ÷':>9}{'numpy ÷':>9}")
     for n_fft, hop in SIZES:
         case = Case(n_fft, hop, arguments.sources, arguments.dtype)
-        here = {"here": lambda n, case=case: case.phaserec("griffin-lim", n)}
+        here = {"here": lambda n, case=case: case.phaserec(n, "griffin-lim")}
         each, whole = slopes(case, here | others(case))
         table[f"{n_fft}/{hop}"] = {"iteration": each, "call": whole}
         ratios = [each[name] / each["here"] for name in others(case)]
@@ -219,7 +212,7 @@ def ratios() -> dict[str, Any]:
 
     def run(name: str, dtype: str, threads: int, n_iter: int) -> None:
         numba.set_num_threads(threads)
-        cases[dtype].phaserec(name, n_iter, **ALGORITHMS[name])
+        cases[dtype].phaserec(n_iter, **ALGORITHMS[name])
 
     runs: dict[Any, Callable[[], Any]] = {}
     for name in ALGORITHMS:
@@ -248,5 +241,5 @@ if __name__ == "__main__":
     elif arguments.sizes:
         figures["sizes"] = sizes()
     else:
-        figures["algorithms"] = algorithms()
+        figures["algorithms"] = registered()
     _timing.save(arguments.json, figures)

@@ -43,6 +43,7 @@ def invert(
     lengths: Lengths = None,
     weights: Array | None = None,
     rng: Seed = None,
+    machine: str | None = None,
     **hyper: Value,
 ) -> ArrayT:
     """Recover waveforms from magnitude spectrograms and, where there is one, their mixture.
@@ -70,6 +71,11 @@ def invert(
         Mixing weights Λ of the algorithms in which they are a choice.
     rng : int, numpy Generator or RandomState, optional
         Source of random phases.
+    machine : {"kernel", "arrays"}, optional
+        What runs: the fused kernel wherever it can, or the arrays. By default whatever
+        ``PHASEREC_MACHINE`` says, or else the one that is done first: work that is short next to
+        compiling the kernel runs on the arrays until that has been done. Results of the two differ
+        in the last bits.
     **hyper
         Hyper-parameters of the algorithm, such as ``sigma``; ``momentum`` accelerates any of them.
 
@@ -98,7 +104,7 @@ def invert(
     problem = Problem(
         magnitudes, mixture, stft=stft, length=length, lengths=lengths, weights=weights
     )
-    run = prepare(algorithm, problem, n_iter, init=init, rng=rng, **hyper)
+    run = prepare(algorithm, problem, n_iter, init=init, rng=rng, machine=machine, **hyper)
     return cast(ArrayT, run.result())
 
 

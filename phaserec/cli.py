@@ -155,6 +155,19 @@ def list_algorithms() -> None:
     run()
 
 
+@cli.command(name="warm-up")
+@click.option("--algo", multiple=True, metavar="NAME", help="Algorithm, once for each [all].")
+def warm_up(**options: Any) -> None:
+    """Compile the fused kernel ahead, for containers, class rooms and continuous integration.
+
+    Without it, work that is short next to compiling runs on the arrays, and longer work waits for
+    the compiler once on a machine. Code is kept in PHASEREC_CACHE_DIR or the user's cache folder.
+    """
+    from phaserec.commands.warm_up import run
+
+    run(**options)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; bad input ends with one line on stderr and exit code 2.
 

@@ -75,7 +75,7 @@ def alternate(*turns: tuple[AlgorithmLike, int]) -> Step:
     Returns
     -------
     callable
-        Step function with memory, ``alternated((S, n), p)``, n the iterations done.
+        Step function with memory, ``alternated((S, n), p)``, n the place in the turns.
 
     Raises
     ------
@@ -92,9 +92,9 @@ def alternate(*turns: tuple[AlgorithmLike, int]) -> Step:
         steps += [entry.step] * as_int(f"number of turns of {entry.name}", count, 1)
 
     def alternated(state: tuple, p: Projectors) -> tuple:
-        S, done = state
-        done = done or 0
-        return steps[done % len(steps)](S, p), done + 1
+        S, place = state
+        place = place or 0
+        return steps[place](S, p), (place + 1) % len(steps)
 
     name = "_".join(["alternate", *(resolve(a).name.replace("-", "_") for a, _ in turns)])
     return _named(alternated, name, 1, ())

@@ -65,7 +65,7 @@ def run(
     seed = secrets.randbits(32) if beginning.seed is None else beginning.seed
     problem = given.problem(beginning.device)
     start = given.start(beginning.init, beginning.device)
-    run = prepare(algorithm, problem, n_iter, init=start, rng=seed)
+    run = prepare(algorithm, problem, n_iter, init=start, rng=seed, machine=beginning.machine)
     followed = None
     if trace or report is not None:
         followed = _followed(run, given, trace)

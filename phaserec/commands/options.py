@@ -119,16 +119,22 @@ transform_options = together(
 
 
 class Beginning(Group):
-    """Where iterations start from, and on which device they run."""
+    """Where iterations start from, and on what they run."""
 
     init: str | None
     seed: int | None
     device: str
+    machine: str | None
 
 
 beginning_options = together(
     click.option("--seed", type=int, help="Seed of random phases."),
     click.option("--device", default="cpu", show_default=True, help="cpu, or a torch device."),
+    click.option(
+        "--machine",
+        type=click.Choice(["kernel", "arrays"]),
+        help="Pin what runs on a cpu [the one that is done first].",
+    ),
 )
 
 report_option = click.option(

@@ -40,7 +40,7 @@ def run(algo: Sequence[str], n_iter: int, output: str, seconds: float, **options
     before = to_numpy(problem.waveforms(problem.start(start, seed)))
     results = []
     for algorithm in chosen:
-        run = prepare(algorithm, problem, n_iter, init=start, rng=seed)
+        run = prepare(algorithm, problem, n_iter, init=start, rng=seed, machine=beginning.machine)
         results.append(Followed.of(run, follow_to_end(run, inputs, bar=True)))
     page = experiment(
         inputs,

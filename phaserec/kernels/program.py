@@ -21,7 +21,8 @@ signal. The estimate has a transform of its own, in a program that runs in place
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 from phaserec.kernels.trace import COMPLEX, Graph, Node, SymbolicProblem, Trace, Untraceable
 
@@ -133,6 +134,13 @@ class Program:
         return frozenset(node.op for node in self.nodes())
 
 
+class Move(NamedTuple):
+    """A pass of an algorithm."""
+
+    program: Program
+    ends: bool  # whether an iteration ends with it
+
+
 @dataclass(frozen=True)
 class Plan:
     """The passes of an algorithm.
@@ -141,18 +149,25 @@ class Plan:
     ----------
     start : Program
         Makes the inputs of the next pass from the initial spectrogram.
-    first : Program or None
-        A first iteration that differs from the others.
-    loop : Program
-        An iteration.
     started : int
         Iterations that ``start`` has done: 1 where the first needs no transform.
+    opening : tuple of Move
+        Passes that come once, before the others.
+    cycle : tuple of Move
+        Passes that come in turn from then on.
     """
 
     start: Program
-    first: Program | None
-    loop: Program
     started: int
+    opening: tuple[Move, ...]
+    cycle: tuple[Move, ...]
+
+    @property
+    def programs(self) -> list[Program]:
+        """Every program, each once."""
+        found = [self.start, *(move.program for move in (*self.opening, *self.cycle))]
+        found += [program.last for program in found if program.last is not None]
+        return list({id(program): program for program in found}.values())
 
 
 def linear(node: Node) -> dict[Node, Node]:
@@ -182,13 +197,12 @@ class _Builder:
         self.outputs = outputs
         self.graph = outputs[0].graph
         self.consistent_mixture = consistent_mixture
-        # Entries that are a signal's where the pass begins, unless the pass itself ends that.
-        self.pure = set(pure)
-        while True:
-            wrong = {k for k in self.pure if not self.consistent(outputs[k])}
-            if not wrong:
-                break
-            self.pure -= wrong
+        self.pure = set(pure)  # entries that are a signal's where the pass begins
+
+    @property
+    def pure_after(self) -> set[int]:
+        """Entries that are a signal's where the pass ends."""
+        return {k for k, output in enumerate(self.outputs) if self.consistent(output)}
 
     def consistent(self, node: Node) -> bool:
         """Whether a spectrogram is one of a signal."""
@@ -299,37 +313,30 @@ class _Resolver:
         return self.graph.make("spec", (), COMPLEX)
 
 
-def _build(builder: _Builder, wanted: Inputs | None) -> Program:
-    """The pass that makes the inputs of the next one, or (None) its own."""
-    outputs = builder.outputs
-    # What a pass needs decides what it must make, when the next pass is itself: to a fixed point.
-    unsure = tuple(k for k in range(len(outputs)) if k not in builder.pure)
-    needs = wanted or Inputs(None, (), unsure)
-    for _ in range(10):
-        stored = set(needs.stored)
-        result = builder.output_signal(0, stored)
-        analysed = needs.analysed
-        signal = result if analysed is None else builder.substitute(analysed, stored)
-        made = tuple(builder.output_signal(k, stored) for k in needs.sides)
-        # An estimate with a transform of its own is made in the last pass only.
-        apart = len(_synthesised(signal, *made, result)) > 1
-        if apart and not builder.consistent(outputs[0]):
-            result = builder.output_signal(0, {0})  # all of it, so that it reads no other signal
-        rows = (signal, *made, result)
-        resolve = _Resolver(builder)
-        synthesis = resolve(_transformed(outputs, *(rows[:-1] if apart else rows)))
-        stores = tuple(resolve(outputs[k]) for k in needs.stored)
-        estimate = resolve(_transformed(outputs, result)) if apart else synthesis
-        reads = {k for row in rows for kind, k in row.sources if kind == "state"}
-        sides = sorted(k for k in reads if not _is_signal_of(resolve.analysed, k))
-        inputs = Inputs(resolve.analysed, tuple(sides), tuple(sorted(resolve.stored)))
-        last = Program(inputs, estimate, (), result, (), result) if apart else None
-        result = signal if apart else result
-        program = Program(inputs, synthesis, stores, signal, made, result, last)
-        if wanted is not None or _same(inputs, needs):
-            return program
-        needs = inputs
-    raise Untraceable("what an iteration needs has no end")
+def _build(builder: _Builder, needs: Inputs, *, ends: bool = True) -> Program:
+    """The pass that makes the inputs of the next one, and the estimate where an iteration ends."""
+    outputs, stored = builder.outputs, set(needs.stored)
+    result = builder.output_signal(0, stored)
+    analysed = needs.analysed
+    signal = result if analysed is None else builder.substitute(analysed, stored)
+    if not ends:
+        result = signal
+    made = tuple(builder.output_signal(k, stored) for k in needs.sides)
+    # An estimate with a transform of its own is made in the last pass only.
+    apart = len(_synthesised(signal, *made, result)) > 1
+    if apart and not builder.consistent(outputs[0]):
+        result = builder.output_signal(0, {0})  # all of it, so that it reads no other signal
+    rows = (signal, *made, result)
+    resolve = _Resolver(builder)
+    synthesis = resolve(_transformed(builder.graph, *(rows[:-1] if apart else rows)))
+    stores = tuple(resolve(outputs[k]) for k in needs.stored)
+    estimate = resolve(_transformed(builder.graph, result)) if apart else synthesis
+    reads = {k for row in rows for kind, k in row.sources if kind == "state"}
+    sides = sorted(k for k in reads if not _is_signal_of(resolve.analysed, k))
+    inputs = Inputs(resolve.analysed, tuple(sides), tuple(sorted(resolve.stored)))
+    last = Program(inputs, estimate, (), result, (), result) if apart else None
+    result = signal if apart else result
+    return Program(inputs, synthesis, stores, signal, made, result, last)
 
 
 def _synthesised(*rows: Row) -> set[Node]:
@@ -337,13 +344,13 @@ def _synthesised(*rows: Row) -> set[Node]:
     return {node for row in rows for kind, node in row.sources if kind == "synth"}
 
 
-def _transformed(outputs: tuple[Node, ...], *rows: Row) -> Node:
+def _transformed(graph: Graph, *rows: Row) -> Node:
     """The one spectrogram that a pass transforms back for its rows."""
     synthesised = _synthesised(*rows)
     if len(synthesised) > 1:
         raise Untraceable("an iteration has more than one inverse transform")
-    # All on samples already: transform the estimate all the same.
-    return next(iter(synthesised), outputs[0])
+    # All on samples already: what is transformed back is of no interest.
+    return next(iter(synthesised), graph.make("one", (), COMPLEX))
 
 
 def _is_signal_of(row: Row | None, k: int) -> bool:
@@ -358,13 +365,13 @@ def _same(a: Inputs, b: Inputs) -> bool:
     return keys[0] == keys[1] and (a.sides, a.stored) == (b.sides, b.stored)
 
 
-def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) -> Plan:
+def plan(trace: Trace, init: str, consistent_mixture: bool) -> Plan:
     """Derive the passes of an algorithm.
 
     Parameters
     ----------
-    loop, first : Trace
-        As :func:`.trace.trace` gives them.
+    trace : Trace
+        The algorithm.
     init : {"mixture", "random", "zero", "given"}
         Where the initial spectrogram comes from; ``"random"`` phases are given as factors.
     consistent_mixture : bool
@@ -378,30 +385,152 @@ def plan(loop: Trace, first: Trace | None, init: str, consistent_mixture: bool) 
     Raises
     ------
     Untraceable
-        If an iteration needs more than one transform and its inverse.
+        If an iteration cannot be made of passes with one transform and its inverse.
     """
-    head = first or loop
-    # An initial spectrogram is no signal's; the loop begins with what the first iteration makes.
-    opening = _Builder(head.outputs, consistent_mixture, ())
-    pure: Iterable[int] = range(len(loop.outputs))
-    if any(_synthesised(opening.signal(output)) for output in loop.outputs):  # not all on samples
-        pure = [k for k in pure if opening.consistent(head.outputs[k])]
-    looped = _Builder(loop.outputs, consistent_mixture, pure)
-    steady = _build(looped, None)
+    parts = [[_Part(outputs, True) for outputs in some] for some in (trace.opening, trace.cycle)]
+    halved = [[half for part in some for half in _halves(part)] for some in parts]
+    refused: list[Untraceable] = []
+    # The cheapest first: entries of the state that are signals are none where iterations of other
+    # kinds alternate, and some iterations take two passes.
+    for (opening, cycle), known in product((parts, halved), (True, False)):
+        try:
+            return _planned(opening, cycle, init, consistent_mixture, known=known)
+        except Untraceable as error:
+            refused.append(error)
+    raise refused[0]
+
+
+class _Part(NamedTuple):
+    """What one pass makes of the state."""
+
+    outputs: tuple[Node, ...]
+    ends: bool  # whether an iteration ends with it
+
+
+def _halves(part: _Part) -> list[_Part]:
+    """An iteration as two parts, if something that it transforms can wait for the second.
+
+    That is a spectrogram φ without transforms, of which the iteration adds multiples of P_cons φ to
+    what else it makes: the first part makes the rest and φ, the second adds.
+    """
+    sums = [linear(output) for output in part.outputs]
+    graph = part.outputs[0].graph
+    for late in dict.fromkeys(atom for terms in sums for atom in terms if atom.op == "cons"):
+        waiting = late.args[0]
+        inside = [atom for terms in sums for atom in terms if atom is not late]
+        if waiting.op == "state" or any(node.op == "cons" for node in waiting.walk()):
+            continue
+        if any(node is late for atom in inside for node in atom.walk()):
+            continue
+        rests: list[Node | None] = []
+        for terms in sums:
+            rest = graph.const(0)
+            for atom, scale in terms.items():
+                if atom is not late:
+                    rest = rest + scale * atom
+            rests.append(rest if rest.kind == COMPLEX else None)
+        transformed = graph.make("cons", (graph.make("state", (len(rests),), COMPLEX),), COMPLEX)
+        sums_later = [terms.get(late, graph.const(0)) * transformed for terms in sums]
+        for k, known in enumerate(rests):
+            if known is not None:
+                sums_later[k] = graph.make("state", (k,), COMPLEX) + sums_later[k]
+        firsts = [waiting if known is None else known for known in rests]
+        return [_Part((*firsts, waiting), False), _Part(tuple(sums_later), True)]
+    return [part]
+
+
+def _planned(
+    opening: list[_Part], cycle: list[_Part], init: str, consistent_mixture: bool, *, known: bool
+) -> Plan:
+    """Plan of the parts; with ``known`` what is a signal is read as one."""
+    # An initial spectrogram is no signal's, so the first iteration may be another one.
+    first = opening or cycle
+    heads: list[_Builder] = []
+    pure: set[int] = set()
+    for part in first:
+        heads.append(_Builder(part.outputs, consistent_mixture, pure))
+        pure = heads[-1].pure_after if known else set()
+    looped = _cycle(cycle, heads[0], pure, consistent_mixture, known=known)
+    programs = _closed(looped, cycle)
+    needs = programs[0].inputs
+    tail = _backwards(heads[1:], first[1:], needs)
+    moves = _moves(programs, cycle)
     # The first iteration straight from the initial spectrogram, if it needs no transform of it.
-    initial = _initial(head.graph, init)
-    fused = tuple(_replace(output, (initial,), head.graph) for output in head.outputs)
+    graph = heads[0].graph
+    initial = _initial(graph, init)
+    fused = tuple(_replace(output, (initial,), graph) for output in first[0].outputs)
     try:
-        start = _build(_Builder(fused, consistent_mixture, ()), steady.inputs)
+        wanted = tail[0].inputs if tail else needs
+        start = _build(_Builder(fused, consistent_mixture, ()), wanted, ends=first[0].ends)
     except Untraceable:
         start = None
     if start is not None and start.inputs == Inputs(None, (), ()):
-        return Plan(start, None, steady, 1)
+        return Plan(start, int(first[0].ends), _moves(tail, first[1:]), moves)
     # An entry that the loop takes for consistent is not so yet in the first iteration.
-    differs = first is not None or 0 in looped.pure
-    second = _build(opening, steady.inputs) if differs else None
+    before = opening or (cycle if 0 in looped[0].pure else [])
+    programs = _backwards(heads[: len(before)], before, needs)
     begin = _Builder((initial,), consistent_mixture, ())
-    return Plan(_build(begin, (second or steady).inputs), second, steady, 0)
+    start = _build(begin, programs[0].inputs if programs else needs)
+    return Plan(start, 0, _moves(programs, before), moves)
+
+
+def _cycle(
+    cycle: list[_Part], head: _Builder, pure: set[int], consistent_mixture: bool, *, known: bool
+) -> list[_Builder]:
+    """Builders of a cycle, with the entries that are a signal's whenever they come by."""
+    entries = [set(range(len(cycle[k - 1].outputs)) if known else ()) for k in range(len(cycle))]
+    # Where all is on samples, the loop may begin with anything.
+    if any(_synthesised(head.signal(output)) for part in cycle for output in part.outputs):
+        entries[0] &= pure
+    while True:
+        builders = [
+            _Builder(part.outputs, consistent_mixture, entry)
+            for part, entry in zip(cycle, entries, strict=True)
+        ]
+        after = [entry & builders[k - 1].pure_after for k, entry in enumerate(entries)]
+        if after == entries:
+            return builders
+        entries = after
+
+
+def _closed(builders: list[_Builder], cycle: list[_Part]) -> list[Program]:
+    """Passes of which each makes the inputs of the next, and the last those of the first."""
+    # What a pass needs decides what the one before must make: to a fixed point.
+    needs = [
+        Inputs(None, (), tuple(sorted(set(range(len(cycle[k - 1].outputs))) - builder.pure)))
+        for k, builder in enumerate(builders)
+    ]
+    programs: dict[int, Program] = {}
+    for _ in range(10):
+        settled = True
+        for k in reversed(range(len(builders))):
+            wanted = needs[(k + 1) % len(builders)]
+            programs[k] = _build(builders[k], wanted, ends=cycle[k].ends)
+            settled &= _same(programs[k].inputs, needs[k])
+            needs[k] = programs[k].inputs
+        if settled:
+            return [programs[k] for k in range(len(builders))]
+    raise Untraceable("what an iteration needs has no end")
+
+
+def _backwards(builders: list[_Builder], parts: list[_Part], needs: Inputs) -> list[Program]:
+    """Passes of which each makes the inputs of the next, and the last those that are asked for."""
+    programs: list[Program] = []
+    for builder, part in zip(reversed(builders), reversed(parts), strict=True):
+        programs.insert(0, _build(builder, needs, ends=part.ends))
+        needs = programs[0].inputs
+    return programs
+
+
+def _moves(programs: list[Program], parts: list[_Part]) -> tuple[Move, ...]:
+    """Passes with whether they end an iteration; equal ones are one object."""
+    known: list[Program] = []
+    moves = []
+    for program, part in zip(programs, parts, strict=True):
+        same = next((one for one in known if one == program), program)
+        known.append(same)
+        moves.append(Move(same, part.ends))
+    return tuple(moves)
 
 
 def _initial(graph: Graph, init: str) -> Node:

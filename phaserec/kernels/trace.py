@@ -8,18 +8,30 @@ functions) raises :class:`Untraceable`, and the array path runs it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from phaserec._typing import Projectors
+from phaserec.algorithms.combinators import estimate
 
 # Kinds of node, by what an operation of two of them gives: the larger.
 SCALAR, REAL, COMPLEX = range(3)
 
 _LEAVES = ("state", "stored", "hyper", "const")
+# Most iterations of a schedule; each may be a program of its own.
+_PERIOD = 64
 
 
 class Untraceable(Exception):
     """The sentence does something that only works on values."""
+
+
+class _LooksAt(Untraceable):
+    """The sentence looks at the values of hyper-parameters."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__("the sentence depends on a value")
+        self.names = names
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +42,8 @@ class Node:
     ----------
     op : str
         ``state, V, W, X, hyper, const`` (leaves), ``add, sub, mul, div``, ``unit``, ``abs``,
-        ``cons``, ``mix`` (equal weights) and ``mixw`` (the problem's weights).
+        ``real, imag, log, exp, sqrt, pow``, ``cons``, ``mix`` (equal weights) and ``mixw`` (the
+        problem's weights).
     args : tuple
         Nodes; for leaves the key: index of a state, name of a hyper-parameter, value.
     kind : int
@@ -75,14 +88,21 @@ class Node:
         return self
 
     def __abs__(self) -> "Node":
-        return self.graph.make("abs", (self,), REAL)
+        return self.graph.real("abs", self)
+
+    def __pow__(self, exponent: Any) -> "Node":
+        return self.graph.power(self, exponent)
+
+    def __array_namespace__(self, **_: Any) -> "Functions":
+        return Functions(self.graph)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__array_namespace__":
-            raise Untraceable("the sentence calls functions of an array library")
         raise Untraceable(f"the sentence looks at {name!r} of its arrays")
 
     def _refuse(self, *_: Any) -> Any:
+        names = {node.args[0] for node in self.walk() if node.op == "hyper"}
+        if self.kind == SCALAR and names:
+            raise _LooksAt(frozenset(names))
         raise Untraceable("the sentence depends on a value")
 
     def __eq__(self, other: object) -> bool:
@@ -93,7 +113,7 @@ class Node:
 
     __hash__ = object.__hash__
     __bool__ = __float__ = __int__ = __len__ = __iter__ = __array__ = _refuse
-    __lt__ = __le__ = __gt__ = __ge__ = __pow__ = __rpow__ = __getitem__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __rpow__ = __getitem__ = __round__ = _refuse
 
     @property
     def value(self) -> float | None:
@@ -160,6 +180,49 @@ class Graph:
             raise Untraceable("the sentence adds a spectrogram and real values")
         return self.make(op, (a, b), max(a.kind, b.kind))
 
+    def real(self, op: str, of: Any) -> Node:
+        """A function of a spectrogram or of real values that gives real values."""
+        node = self.lift(of)
+        wanted = {"real": COMPLEX, "imag": COMPLEX, "abs": COMPLEX}.get(op, REAL)
+        if node.kind == SCALAR:
+            node._refuse()
+        if node.kind != wanted:
+            raise Untraceable(f"the sentence takes {op} of what has none on the kernel")
+        return self.make(op, (node,), REAL)
+
+    def power(self, base: Node, exponent: Any) -> Node:
+        """Real values to the power of a number, which is looked at: most are special."""
+        value = self.lift(exponent).value
+        if value is None:
+            return exponent._refuse()
+        if base.kind == SCALAR:
+            base._refuse()
+        if base.kind != REAL:
+            raise Untraceable("the sentence takes a power of a spectrogram")
+        if value in (0.5, -0.5):
+            base, value = self.real("sqrt", base), 2 * value
+        if value in (0, 1, 2, 3, 4):
+            product = self.const(1)
+            for _ in range(int(value)):
+                product = base * product
+            return product
+        if value == -1:
+            return 1 / base
+        return self.make("pow", (base, self.const(value)), REAL)
+
+
+class Functions:
+    """Functions of array libraries that symbols have."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.__name__ = "symbols"  # namespaces are told apart by their names
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("real", "imag", "abs", "log", "exp", "sqrt"):
+            raise Untraceable(f"the sentence calls {name}, which the kernel has not")
+        return lambda of: self._graph.real(name, of)
+
 
 class SymbolicProblem:
     """Stands in for :class:`phaserec.Problem` while a sentence is traced."""
@@ -208,59 +271,76 @@ class SymbolicProblem:
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced step.
+    """A traced algorithm: iterations as new values of the spectrograms of the state.
 
     Attributes
     ----------
-    graph : Graph
-        Holds the nodes.
-    outputs : tuple of Node
-        New value of every spectrogram of the state; entry k replaces ``state k``.
+    opening : tuple of tuple of Node
+        Iterations that come once, before the others; entry k of one replaces ``state k``.
+    cycle : tuple of tuple of Node
+        Iterations that come in turn from then on.
     """
 
-    graph: Graph
-    outputs: tuple[Node, ...]
+    opening: tuple[tuple[Node, ...], ...]
+    cycle: tuple[tuple[Node, ...], ...]
 
 
-def trace(entry: Any, hyper: dict[str, Any]) -> tuple[Trace, Trace | None]:
-    """Trace one iteration, and the first one where memory makes it another.
+def trace(entry: Any, hyper: dict[str, Any]) -> Trace:
+    """Trace iterations until the state is one that has been, but for the values in spectrograms.
+
+    Counters in a state are no symbols: every iteration of a schedule is traced with its own. Nor
+    are hyper-parameters that the step looks at, in comparisons and exponents; others are, so that
+    one program serves all their values.
 
     Parameters
     ----------
     entry : Algorithm
         The algorithm.
     hyper : dict
-        Hyper-parameters: numbers become symbols, words keep their value.
+        Hyper-parameters; words keep their value.
 
     Returns
     -------
-    Trace, Trace or None
-        The iteration, and the first iteration (of ``state 0`` alone) if the algorithm has memory.
+    Trace
+        The iterations.
 
     Raises
     ------
     Untraceable
-        If the step needs values.
+        If the step needs values, or its iterations do not repeat.
     """
-    if not entry.memory:
-        graph = Graph()
-        return _traced(entry, graph, graph.make("state", (0,), COMPLEX), hyper), None
+    looked_at: frozenset[str] = frozenset()
+    while True:
+        try:
+            return _traced(entry, hyper, looked_at)
+        except _LooksAt as error:
+            if error.names <= looked_at:
+                raise
+            looked_at |= error.names
+
+
+def _traced(entry: Any, hyper: dict[str, Any], looked_at: frozenset[str]) -> Trace:
+    """Trace with values of the hyper-parameters that are looked at, and symbols of the others."""
     graph = Graph()
-    start = entry.start(graph.make("state", (0,), COMPLEX))
-    structure = _step(entry, graph, start, hyper)
-    first = Trace(graph, tuple(_leaves(structure)))
-    graph = Graph()
-    state = _symbols(structure, graph)
-    again = _step(entry, graph, state, hyper)
-    return Trace(graph, tuple(_leaves(again))), first
+    state = entry.start(graph.make("state", (0,), COMPLEX))
+    iterations: list[tuple[Node, ...]] = []
+    seen: dict[Any, int] = {}
+    while len(iterations) <= _PERIOD:
+        begin = seen.setdefault(_form(state), len(iterations))
+        if begin < len(iterations):
+            return Trace(tuple(iterations[:begin]), tuple(iterations[begin:]))
+        state = _step(entry, graph, state, hyper, looked_at)
+        if not isinstance(estimate(state), Node):
+            raise Untraceable("the sentence gives no spectrogram")
+        iterations.append(tuple(_leaves(state)))
+        state = _symbols(state, graph)
+    raise Untraceable(f"its iterations do not repeat within {_PERIOD}")
 
 
-def _traced(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Trace:
-    return Trace(graph, tuple(_leaves(_step(entry, graph, state, hyper))))
-
-
-def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
-    numeric = {h.name for h in entry.hyper if h.kind is float}
+def _step(
+    entry: Any, graph: Graph, state: Any, hyper: dict[str, Any], looked_at: frozenset[str]
+) -> Any:
+    numeric = {h.name for h in entry.hyper if h.kind is float} - looked_at
     # A zero stays a number: it may turn a term of the formula off.
     symbols = {
         name: graph.make("hyper", (name,), SCALAR)
@@ -278,20 +358,30 @@ def _step(entry: Any, graph: Graph, state: Any, hyper: dict[str, Any]) -> Any:
 
 
 def _leaves(state: Any) -> list[Node]:
+    """Spectrograms of a state, in order."""
     if isinstance(state, tuple):
         return [leaf for part in state for leaf in _leaves(part)]
+    if state is None or isinstance(state, int):
+        return []
     if not isinstance(state, Node) or state.kind != COMPLEX:
-        raise Untraceable("the state holds something that is no spectrogram, such as a counter")
+        raise Untraceable("the state holds something that is no spectrogram")
     return [state]
 
 
+def _form(state: Any) -> Any:
+    """What a state is besides the values in its spectrograms."""
+    if isinstance(state, tuple):
+        return tuple(map(_form, state))
+    return "spectrogram" if isinstance(state, Node) else state
+
+
 def _symbols(structure: Any, graph: Graph) -> Any:
-    """A state like the given one, of fresh symbols numbered in order."""
-    count = iter(range(1000))
+    """A state like the given one, of symbols numbered in order."""
+    numbers = count()
 
-    def fresh(part: Any) -> Any:
+    def symbol(part: Any) -> Any:
         if isinstance(part, tuple):
-            return tuple(fresh(inner) for inner in part)
-        return graph.make("state", (next(count),), COMPLEX)
+            return tuple(symbol(inner) for inner in part)
+        return graph.make("state", (next(numbers),), COMPLEX) if isinstance(part, Node) else part
 
-    return fresh(structure)
+    return symbol(structure)

@@ -4,6 +4,7 @@ from phaserec.solving.dispatch import needs_mixture, structural_reason
 from phaserec.solving.finite import NotFinite
 from phaserec.solving.follow import Point, follow
 from phaserec.solving.prepared import PreparedRun, iterate, prepare
+from phaserec.solving.warming import warm_up
 
 __all__ = [
     "NotFinite",
@@ -14,4 +15,5 @@ __all__ = [
     "needs_mixture",
     "prepare",
     "structural_reason",
+    "warm_up",
 ]

@@ -1,11 +1,16 @@
 """Which machine runs an algorithm on a problem, and why another one cannot.
 
 The *kernel* is the fused one of CPUs, :mod:`phaserec.kernels`; the *arrays* are the loop over
-projectors on numpy or torch, which runs everything.
+projectors on numpy or torch, which runs everything. Their results differ in the last bits.
+
+The kernel is compiled once on a machine, which takes some seconds. Short work does not wait for
+that: it runs on the arrays, until it adds up to what compiling costs.
 """
 
 import logging
+import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +24,16 @@ from phaserec.problem import NeedsMixture, Problem
 from phaserec.stft import STFT
 
 KERNEL, ARRAYS = "kernel", "arrays"
+MACHINES = (KERNEL, ARRAYS)
 VARIABLE = "PHASEREC_MACHINE"
-"""Environment variable that forces the arrays, for comparing and debugging."""
+"""Environment variable that pins the machine where no argument does."""
+
+# Bins times sources times iterations that the arrays do in the time that compiling takes.
+_WORTH_COMPILING = 500_000_000
+_WAITING = "compiling it takes longer; phaserec warm-up does that ahead"
+_SAID: set[str | None] = set()
+# What has run on the arrays for want of a compiled kernel, by precision.
+_WAITED: Counter[str] = Counter()
 
 LOGGER = logging.getLogger("phaserec")
 
@@ -44,7 +57,13 @@ class Choice:
     fused: Any = None
 
 
-def choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng: Any) -> Choice:
+def choose(
+    algorithm: Configured,
+    problem: Problem,
+    n_iter: int,
+    init: Any,
+    machine: str | None = None,
+) -> Choice:
     """Find the machine for a run.
 
     Parameters
@@ -57,8 +76,9 @@ def choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng:
         Number of iterations.
     init : str or array
         The start.
-    rng : object
-        Source of random phases.
+    machine : {"kernel", "arrays"}, optional
+        The machine to take, ``"kernel"`` wherever it can be and however long it has to be compiled;
+        default that of the environment variable, or else the one that is done first.
 
     Returns
     -------
@@ -68,21 +88,35 @@ def choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng:
     Raises
     ------
     ValueError
-        If the environment variable names no machine.
+        If there is no such machine.
     """
-    found = _choose(algorithm, problem, n_iter, init, rng)
+    told = {"machine": machine, VARIABLE: os.environ.get(VARIABLE)}
+    pinned = next((f"{name}={_checked(name, m)}" for name, m in told.items() if m), "")
+    found = _choose(algorithm, problem, n_iter, init, pinned)
     reason = found.reasons.get(KERNEL)
     because = f", not on the kernel: {reason}" if reason else ""
-    LOGGER.debug("%s runs on the %s%s", algorithm.label, found.machine, because)
+    # What another run could change is worth a line, once.
+    level = logging.INFO if reason == _WAITING and not _SAID else logging.DEBUG
+    _SAID.add(reason)
+    LOGGER.log(level, "%s runs on the %s%s", algorithm.label, found.machine, because)
     return found
 
 
-def _choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng: Any) -> Choice:
-    forced = os.environ.get(VARIABLE, "")
-    if forced not in ("", ARRAYS):
-        raise ValueError(f"{VARIABLE}={forced!r} must be {ARRAYS!r}, or not set")
-    if forced:
-        return _on_arrays(f"{VARIABLE} is set to {ARRAYS}")
+def _checked(name: str, machine: str) -> str:
+    if machine not in MACHINES:
+        raise ValueError(f"{name}={machine!r} must be one of {', '.join(MACHINES)}, or not set")
+    return machine
+
+
+def _choose(
+    algorithm: Configured,
+    problem: Problem,
+    n_iter: int,
+    init: Any,
+    pinned: str,
+) -> Choice:
+    if pinned.endswith(ARRAYS):
+        return _on_arrays(f"{pinned} asks for the arrays")
     if not n_iter:
         return _on_arrays("there is nothing to iterate")
     from phaserec.kernels.cpu import fused  # numba takes a moment to load
@@ -91,9 +125,15 @@ def _choose(algorithm: Configured, problem: Problem, n_iter: int, init: Any, rng
     if reason:
         return _on_arrays(reason)
     try:
-        return Choice(KERNEL, {}, fused.Fused(algorithm, problem, init, rng))
+        found = fused.Fused(algorithm, problem, init)
     except Untraceable as error:
         return _on_arrays(str(error))
+    if not pinned and not fused.is_compiled(found.dtype):
+        work = n_iter * math.prod(problem.magnitudes.shape)
+        if _WAITED[found.dtype.name] + work < _WORTH_COMPILING:
+            _WAITED[found.dtype.name] += work
+            return _on_arrays(_WAITING)
+    return Choice(KERNEL, {}, found)
 
 
 def _on_arrays(reason: str) -> Choice:
@@ -138,7 +178,7 @@ def structural_reason(entry: Algorithm) -> str | None:
     """
     try:
         algorithm = configure(entry, {})
-        plan(*trace(algorithm.entry, algorithm.values), "random", True)
+        plan(trace(algorithm.entry, algorithm.values), "random", True)
     except Untraceable as error:
         return str(error)
     return None

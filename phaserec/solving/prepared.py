@@ -19,6 +19,26 @@ from phaserec.starts import find, usual
 from phaserec.starts.phases import as_rng
 
 
+class Phases:
+    """Source of random phases that gives every run the same ones.
+
+    The first run takes from the caller's generator, so that the next problem gets other phases.
+
+    Parameters
+    ----------
+    rng : numpy Generator, RandomState or None
+        The caller's generator.
+    """
+
+    def __init__(self, rng: Seed) -> None:
+        self.kept = deepcopy(rng)
+        self._first: list[Seed] = [rng]
+
+    def take(self) -> Seed:
+        """Generator of a run."""
+        return self._first.pop() if self._first else deepcopy(self.kept)
+
+
 @dataclass(frozen=True)
 class PreparedRun:
     """An algorithm on a problem, with everything decided but the result.
@@ -33,8 +53,8 @@ class PreparedRun:
         Number of iterations.
     init : str or complex array
         Name of the start, or the initial spectrogram.
-    rng : numpy Generator, RandomState or None
-        Source of random phases; what runs takes from it.
+    phases : Phases
+        Source of random phases, the same ones for every run.
     choice : Choice
         The machine, and why not another.
     """
@@ -43,7 +63,7 @@ class PreparedRun:
     problem: Problem
     n_iter: int
     init: str | Array
-    rng: Seed
+    phases: "Phases"
     choice: Choice
 
     @property
@@ -53,7 +73,7 @@ class PreparedRun:
 
     def start(self) -> Array:
         """Initial spectrogram ``(..., J, F, T)``."""
-        return self.problem.start(self.init, self.rng)
+        return self.problem.start(self.init, self.phases.take())
 
     def spectrograms(self) -> Iterator[Array]:
         """Spectrogram ``(..., J, F, T)`` after each iteration, always on the arrays.
@@ -93,7 +113,9 @@ class PreparedRun:
             One for each iteration; the last one is :meth:`result`.
         """
         if self.machine == KERNEL:
-            yield from map(self._checked, self.choice.fused.trajectory(self.n_iter))
+            yield from map(
+                self._checked, self.choice.fused.trajectory(self.n_iter, self.phases.take())
+            )
         else:
             yield from map(self.sound, self.spectrograms())
 
@@ -111,8 +133,8 @@ class PreparedRun:
             Waveforms after the last iteration.
         """
         if self.machine == KERNEL:
-            yield from self.choice.fused.run(self.n_iter)
-            return self._checked(self.choice.fused.result())
+            done = yield from self.choice.fused.run(self.n_iter, self.phases.take())
+            return self._checked(done)
         S = self.start()
         for done, current in enumerate(self.from_start(S), start=1):
             S = current
@@ -130,7 +152,7 @@ class PreparedRun:
 
     def on_arrays(self) -> "PreparedRun":
         """The same run, from the same phases, on the arrays."""
-        return replace(self, rng=deepcopy(self.rng), choice=Choice(ARRAYS))
+        return replace(self, phases=Phases(self.phases.kept), choice=Choice(ARRAYS))
 
     def sound(self, S: Array) -> Array:
         """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``; finite ones."""
@@ -150,6 +172,7 @@ def prepare(
     *,
     init: Init = None,
     rng: Seed = None,
+    machine: str | None = None,
     **hyper: Value,
 ) -> PreparedRun:
     """Look up, check and decide everything that a run needs.
@@ -160,6 +183,8 @@ def prepare(
         The algorithm; a configured one has its hyper-parameters already.
     problem, n_iter, init, rng, **hyper
         As for :func:`iterate`.
+    machine : {"kernel", "arrays"}, optional
+        As for :func:`phaserec.invert`.
 
     Returns
     -------
@@ -171,12 +196,15 @@ def prepare(
     ValueError
         As :func:`iterate`.
     """
+    if isinstance(algorithm, Configured) and hyper:
+        raise ValueError(f"{', '.join(hyper)}: a configured algorithm has its hyper-parameters")
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     init = usual(problem) if init is None else init
     rng = as_rng(rng)
     init = find(problem, init).name if isinstance(init, str) else problem.start(init)
-    return PreparedRun(ready, problem, n_iter, init, rng, choose(ready, problem, n_iter, init, rng))
+    choice = choose(ready, problem, n_iter, init, machine)
+    return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice)
 
 
 def iterate(
@@ -231,4 +259,6 @@ def iterate(
     ready = configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     first = problem.start(init, rng)
-    return PreparedRun(ready, problem, n_iter, first, None, Choice(ARRAYS)).from_start(first)
+    return PreparedRun(ready, problem, n_iter, first, Phases(None), Choice(ARRAYS)).from_start(
+        first
+    )

@@ -144,17 +144,22 @@ def begin(p: Measurable, init: Init = None, rng: Seed = None) -> Array:
     """
     if init is None:
         init = usual(p)
-    if isinstance(init, str):
-        return find(p, init).make(p, as_rng(rng))
-    V = p.magnitudes
-    S = as_array("init", init)
-    xp = same_backend(magnitudes=V, init=S)
+    if not isinstance(init, str):
+        return _checked("init", init, p.magnitudes)
+    entry = find(p, init)
+    return _checked(f"start {entry.name}", entry.make(p, as_rng(rng)), p.magnitudes)
+
+
+def _checked(name: str, S: Array, V: Array) -> Array:
+    """An initial spectrogram in the precision of the magnitudes, or a ValueError."""
+    S = as_array(name, S)
+    xp = same_backend(**{"magnitudes": V, name: S})
     if tuple(S.shape) != tuple(V.shape) or not is_complex(S):
         raise ValueError(
-            f"init is {S.dtype} of shape {tuple(S.shape)}, expected a complex array of the "
+            f"{name} is {S.dtype} of shape {tuple(S.shape)}, expected a complex array of the "
             f"magnitudes' shape {tuple(V.shape)}"
         )
-    check_finite(init=S)
+    check_finite(**{name: S})
     return xp.astype(S, complex_dtype(namespace(V), V), copy=False)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phaserec import STFT, Problem
-from phaserec.algorithms import ALGORITHMS
+from phaserec.algorithms import ALGORITHMS, configure, resolve
 from phaserec.solving import prepare, structural_reason
 
 
@@ -23,7 +23,6 @@ def test_the_kernel_is_taken_where_it_can_be(problem):
 @pytest.mark.parametrize(
     ("change", "hyper", "reason"),
     [
-        ({"weights": np.full((2, 1, 1), 0.5)}, {}, "the mixing weights are the caller's"),
         ({"stft": STFT(14, 4)}, {}, "n_fft=14 is odd, or its half has a prime factor above 5"),
         ({"stft": STFT(16, 4, pad_mode="reflect")}, {}, "centre padding is of kind 'reflect'"),
         ({"scale": 1e200}, {}, "squares of magnitudes overflow or vanish in float64"),
@@ -53,12 +52,20 @@ def test_gradients_are_a_reason():
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_reasons_are_sentences(name, problem):
-    reason = structural_reason(ALGORITHMS[name])
-    assert (name in ("difference-map", "hybrid", "bregmisi")) == (reason is not None)
-    if reason is not None:
-        assert len(reason.split()) > 5 and "__" not in reason
-        assert prepare(name, problem, 1).choice.reasons == {"kernel": reason}
+def test_the_kernel_takes_what_is_registered(name, problem):
+    assert structural_reason(ALGORITHMS[name]) is None
+    assert prepare(name, problem, 1).machine == "kernel"
+
+
+def transforms_again(S, p):
+    """Projects on what it has just transformed, twice."""
+    return p.mag(p.cons(p.mag(p.cons(S))))
+
+
+def test_reasons_are_sentences(problem):
+    reason = structural_reason(resolve(transforms_again))
+    assert reason is not None and len(reason.split()) > 5 and "__" not in reason
+    assert prepare(transforms_again, problem, 1).choice.reasons == {"kernel": reason}
 
 
 def test_the_environment_forces_the_arrays(problem, monkeypatch):
@@ -69,8 +76,12 @@ def test_the_environment_forces_the_arrays(problem, monkeypatch):
     assert "PHASEREC_MACHINE" in arrays.choice.reasons["kernel"]
     np.testing.assert_allclose(arrays.result(), kernel.result(), atol=1e-12)
     monkeypatch.setenv("PHASEREC_MACHINE", "abacus")
-    with pytest.raises(ValueError, match="PHASEREC_MACHINE='abacus' must be 'arrays'"):
+    with pytest.raises(ValueError, match="PHASEREC_MACHINE='abacus' must be one of kernel, arrays"):
         prepare("misi", problem, 3)
+    # What is said on the spot counts.
+    assert prepare("misi", problem, 3, machine="kernel").machine == "kernel"
+    with pytest.raises(ValueError, match="machine='gpu' must be one of kernel, arrays"):
+        prepare("misi", problem, 3, machine="gpu")
 
 
 def test_the_logger_tells(problem, caplog):
@@ -79,17 +90,38 @@ def test_the_logger_tells(problem, caplog):
     try:
         with caplog.at_level(logging.DEBUG, "phaserec"):
             prepare("mix-incons", problem, 1, sigma=2.0)
-            prepare("difference-map", problem, 1)
+            prepare(transforms_again, problem, 1)
     finally:
         logger.propagate = propagate
     told = [record.getMessage() for record in caplog.records]
     assert told[0] == "mix-incons sigma=2.0 runs on the kernel"
-    assert told[1].startswith("difference-map runs on the arrays, not on the kernel: an iteration")
+    assert told[1].startswith("transforms-again runs on the arrays, not on the kernel: an iterat")
 
 
 def test_debug_shows_the_machine_on_the_command_line(phaserec):
-    code, _, err = phaserec("--debug", "invert", "--algo", "difference-map", "--n-iter", 1)
-    assert code == 0 and "phaserec: difference-map runs on the arrays" in err
-    args = ["invert", "--algo", "difference-map", "--n-iter", 1, "-o", "elsewhere"]
-    code, _, err = phaserec(*args)
+    args = ["invert", "--algo", "misi", "--n-iter", 1, "--machine", "arrays"]
+    code, _, err = phaserec("--debug", *args)
+    assert (
+        code == 0 and "phaserec: misi runs on the arrays, not on the kernel: machine=arrays" in err
+    )
+    code, _, err = phaserec(*args, "-o", "elsewhere")
     assert code == 0 and not err
+
+
+def test_every_run_is_the_same(problem):
+    for machine in ("kernel", "arrays"):
+        run = prepare("griffin-lim", problem, 3, init="random", rng=0, machine=machine)
+        first = run.result()
+        *_, last = run.waveforms()
+        np.testing.assert_allclose(last, first, atol=1e-12)
+        np.testing.assert_array_equal(run.result(), first)
+        np.testing.assert_allclose(run.on_arrays().result(), first, atol=1e-12)
+    # The caller's generator has moved on.
+    rng = np.random.default_rng(0)
+    one, two = (prepare("griffin-lim", problem, 3, init="random", rng=rng) for _ in range(2))
+    assert abs(one.result() - two.result()).max() > 1e-3
+
+
+def test_a_configured_algorithm_takes_no_more_hyper_parameters(problem):
+    with pytest.raises(ValueError, match="sigma: a configured algorithm has its hyper-parameters"):
+        prepare(configure("aux", {}), problem, 3, sigma=99)

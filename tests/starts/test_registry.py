@@ -81,3 +81,32 @@ def test_the_usual_start():
     V = np.abs(stft(x))
     assert starts.usual(Problem(V, stft=stft)) == "random"
     assert starts.usual(Problem(V, x.sum(0), stft=stft)) == "mixture"
+
+
+def test_what_a_start_makes_is_checked(registry):
+    stft = STFT(16, 4)
+    x = np.random.default_rng(0).standard_normal((2, 100)).astype(np.float32)
+    p = Problem(abs(stft(x)), x.sum(0), stft=stft)
+
+    @starts.start
+    def twice_as_precise(p, rng):
+        return (p.magnitudes * np.exp(2j * np.pi * rng.random(p.magnitudes.shape))).astype(complex)
+
+    @starts.start
+    def real(p, rng):
+        return p.magnitudes
+
+    @starts.start
+    def cut(p, rng):
+        return p.magnitudes[..., 1:] + 0j
+
+    kernel, arrays = (
+        prepare("misi", p, 2, init="twice-as-precise", rng=0, machine=machine).result()
+        for machine in ("kernel", "arrays")
+    )
+    assert kernel.dtype == arrays.dtype == np.float32
+    np.testing.assert_allclose(kernel, arrays, atol=1e-4 * abs(arrays).max())
+    for name in ("real", "cut"):
+        for machine in ("kernel", "arrays"):
+            with pytest.raises(ValueError, match=f"start {name} is .* expected a complex array"):
+                prepare("misi", p, 2, init=name, machine=machine).result()

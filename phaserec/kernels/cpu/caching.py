@@ -1,13 +1,18 @@
-"""Where machine code is kept, and what it depends on.
+"""Where machine code is kept, who may have put it there, and what it depends on.
 
-Everything compiled lives in the cache folder. Numba would put the code of a module's functions
-beside the module: an uninstalled package then leaves a folder behind that Python takes for a
-package of that name, and an installation that cannot be written to could not be compiled at all.
+Code that is loaded runs with the rights of the user. So it comes from a folder that only the user
+(or the administrator, in a container or a class room) may write to, in files whose content has not
+changed since they were written; what is damaged is made anew. Where no such folder can be had,
+code is compiled in every process and nothing else is different.
 """
 
 import hashlib
+import logging
 import os
+import pickle
+import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -16,19 +21,93 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core import serialize
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
 from numba.core.runtime.nrt import rtsys
 
 FOLDER = Path(__file__).parent
+VARIABLE = "PHASEREC_CACHE_DIR"
+
+LOGGER = logging.getLogger("phaserec")
 
 
-def cache_folder() -> Path:
-    """Folder of compiled code: ``PHASEREC_CACHE_DIR``, or the user's cache folder."""
-    chosen = os.environ.get("PHASEREC_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
+def cache_folder() -> Path | None:
+    """Folder of compiled code, made if need be; None where there is none that can be trusted.
+
+    Returns
+    -------
+    Path or None
+        ``PHASEREC_CACHE_DIR``, or ``phaserec`` in the user's cache folder.
+    """
+    return _checked(os.environ.get(VARIABLE), _user_folder())
+
+
+def _user_folder() -> Path | None:
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return Path(base or Path.home() / ".cache") / "phaserec"
+    with suppress(RuntimeError):  # a user without a home
+        return (Path(base) if base else Path.home() / ".cache") / "phaserec"
+    return None
+
+
+@cache
+def _checked(chosen: str | None, usual: Path | None) -> Path | None:
+    """The folder, once it is known that nobody else can put code there."""
+    folder = Path(chosen) if chosen else usual
+    if folder is None:
+        return None
+    if not folder.is_absolute():
+        LOGGER.warning("no compiled code is kept: %s is not an absolute path", folder)
+        return None
+    with suppress(OSError):  # it may be there already, and not be ours to write to
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    if os.name == "posix" and (
+        found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    ):
+        LOGGER.warning("no compiled code is kept: others may write to %s", folder)
+        return None
+    return folder
+
+
+def read(name: str) -> bytes | None:
+    """Content that was kept under a name; None where there is none, or it is damaged."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    try:
+        data = (folder / name).read_bytes()
+    except OSError:
+        return None
+    digest, content = data[:32], data[32:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
+def write(name: str, content: bytes) -> None:
+    """Keep content under a name, whole or not at all; nothing happens where there is no place."""
+    folder = cache_folder()
+    if folder is None:
+        return
+    part = None
+    try:
+        handle, part = tempfile.mkstemp(prefix=".", dir=folder)
+        with open(handle, "wb") as file:
+            file.write(hashlib.sha256(content).digest() + content)
+        os.replace(part, folder / name)
+    except OSError:
+        if part is not None:
+            with suppress(OSError):
+                os.unlink(part)
+
+
+def is_kept(name: str) -> bool:
+    """Whether something is kept under a name."""
+    folder = cache_folder()
+    return folder is not None and (folder / name).exists()
 
 
 @cache
@@ -43,63 +122,45 @@ def engine_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-class QuickCache(FunctionCache):
-    """Numba's cache, less the loading of all that numba can compile.
+class EngineCache(NullCache):
+    """Code of a function of the engine, for numba to find.
 
-    Numba prepares for compiling before it looks for machine code, for which that takes several
-    times as long as loading it. Code that is not there makes numba prepare all the same.
+    Numba would put it beside the module: an uninstalled package then leaves a folder behind that
+    Python takes for a package of that name, and an installation that cannot be written to could not
+    be compiled at all. It would also load all that it can compile before it looks for code, for
+    which that takes several times as long as loading it.
     """
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Machine code of a signature, or None."""
-        rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
-
-
-class _Locator(_CacheLocator):
-    """A folder for each state of the engine, in the cache folder."""
-
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._line = function.__code__.co_firstlineno
+        self._name = function.__qualname__
 
-    def get_cache_path(self) -> str:
-        return str(cache_folder() / f"engine-{engine_digest(FOLDER)[:16]}")
+    def file(self, signature: Any, codegen: Any) -> str:
+        """Name of the file of a signature."""
+        key = (signature, codegen.magic_tuple(), engine_digest(FOLDER))
+        return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}"
 
-    def get_source_stamp(self) -> str:
-        return engine_digest(FOLDER)
-
-    def get_disambiguator(self) -> str:
-        return str(self._line)
-
-    @classmethod
-    def from_function(cls, py_func: Any, py_file: Any) -> "_Locator":
-        return cls(py_func)
-
-
-class _Kept(CompileResultCacheImpl):
-    _locator_classes = [_Locator]  # type: ignore[list-item]  # noqa: RUF012
-
-
-class _EngineCache(QuickCache):
-    """Code of the engine, for compiling the next sentence faster; without it that works too."""
-
-    _impl_class = _Kept  # type: ignore[assignment]
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def load_overload(self, signature: Any, context: Any) -> Any:
         """Machine code of a signature, or None."""
-        with suppress(OSError):
-            return super().load_overload(sig, target_context)
-        return None
+        rtsys.initialize(context)
+        content = read(self.file(signature, context.codegen()))
+        if content is None:
+            _say_once()
+            return None
+        return CompileResult._rebuild(context, *pickle.loads(content))  # type: ignore[no-untyped-call]
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def save_overload(self, signature: Any, result: Any) -> None:
         """Keep machine code, where there is a place for it."""
-        with suppress(OSError):
-            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        content = serialize.dumps(result._reduce())  # type: ignore[no-untyped-call]
+        write(self.file(signature, result.library.codegen), content)
+
+
+@cache
+def _say_once() -> None:
+    LOGGER.info("compiling the kernel for its first use …")
 
 
 def jitted(function: Callable[..., Any]) -> Any:
     """Compile a function of the engine when it is first called, and keep the code."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = _EngineCache(function)  # type: ignore[no-untyped-call]
+    dispatcher._cache = EngineCache(function)
     return dispatcher

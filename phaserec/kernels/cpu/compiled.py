@@ -1,80 +1,73 @@
-"""Compiled entries on disk: written as modules once, found by every later process.
+"""Machine code of rules: made once, kept as object code, found by every later process.
 
-Numba caches a function beside the file that holds it, so generated source has to be a file too.
-Its name is a digest of the text, of every module of this folder and of the versions of numba and
-Python: what changes the machine code changes the name, and a file is never rewritten. Some of the
-modules change no machine code, but no list has to be kept in step with what the text calls.
+A rule is small and is made in a few hundredths of a second; numba's own front end, which takes ten
+times as long, has no part in it. Its name is a digest of the text and of what compiles it.
 """
 
 import hashlib
-import importlib.util
-import logging
-import os
-import sys
-import tempfile
 import threading
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from phaserec.kernels.cpu.caching import FOLDER, QuickCache, cache_folder, engine_digest
+import llvmlite.binding as llvm
+import numba
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 
-LOGGER = logging.getLogger("phaserec")
+from phaserec.kernels.cpu import caching
+from phaserec.kernels.cpu.rules import FINISH, RULE, Rules
 
 _LOCK = threading.Lock()
+_LIBRARIES: list[Any] = []  # their code is in use
 
 
-def load(text: str) -> Any:
-    """Entry function of generated source, compiled now or before.
+def load(text: str) -> Rules:
+    """Addresses of the functions of a text, compiled now or before.
 
     Parameters
     ----------
     text : str
-        Module with a jitted function ``entry``.
+        Module in LLVM's language with the functions of :data:`.rules.SIGNATURES`.
 
     Returns
     -------
-    function
-        Jitted; the machine code is loaded or made when it is first called.
+    Rules
+        Addresses, which are good as long as the process lives.
     """
     with _LOCK:
         return _load(text)
 
 
 @cache
-def _load(text: str) -> Any:
-    name = "k" + hashlib.sha256((text + engine_digest(FOLDER)).encode()).hexdigest()[:24]
-    path = _place(cache_folder(), name, text)
-    if not _is_compiled(path):
-        LOGGER.info("compiling the kernel for its first use …")
-    spec = importlib.util.spec_from_file_location(f"phaserec_generated_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # The cache finds the module of a function by name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    entry = module.entry
-    entry._cache = QuickCache(entry.py_func)  # type: ignore[no-untyped-call]
-    return entry
+def _load(text: str) -> Rules:
+    codegen = cpu_target.target_context.codegen()
+    versions = (numba.__version__, llvm.llvm_version_info, *codegen.magic_tuple())
+    name = hashlib.sha256(f"{versions}{text}".encode()).hexdigest()[:24]
+    names = [f"phaserec_{name}_{function}" for function in (RULE, FINISH)]
+    with global_compiler_lock:
+        library = _kept(codegen, name)
+        if library is None:
+            for function, symbol in zip((RULE, FINISH), names, strict=True):
+                text = text.replace(f'@"{function}"', f'@"{symbol}"')
+            library = codegen.create_library(name)
+            library.enable_object_caching()
+            library.add_llvm_module(llvm.parse_assembly(text))
+            library.finalize()
+            _keep(library, name)
+        _LIBRARIES.append(library)
+        return Rules(*(library.get_pointer_to_function(symbol) for symbol in names))
 
 
-def _is_compiled(path: Path) -> bool:
-    """Whether numba has kept machine code of the module."""
-    kept = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(kept) if kept else path.parent / "__pycache__"
-    return next(folder.rglob(f"{path.stem}.*.nbi"), None) is not None
+def _kept(codegen: Any, name: str) -> Any:
+    """Library of an earlier process, or None."""
+    content = caching.read(f"{name}.o")
+    if content is None:
+        return None
+    size = int.from_bytes(content[:8], "little")
+    parts = content[8 : 8 + size], content[8 + size :]
+    return codegen.unserialize_library((name, "object", parts))
 
 
-def _place(folder: Path, name: str, text: str) -> Path:
-    """Put the source where it can be found again, or at least where it can be compiled."""
-    path = folder / f"{name}.py"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            part = folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
-            part.write_text(text)
-            part.replace(path)
-    except OSError:
-        path = Path(tempfile.mkdtemp(prefix="phaserec-")) / f"{name}.py"
-        path.write_text(text)
-    return path
+def _keep(library: Any, name: str) -> None:
+    code, interface = library.serialize_using_object_code()[2]
+    caching.write(f"{name}.o", len(code).to_bytes(8, "little") + code + interface)

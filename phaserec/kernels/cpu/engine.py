@@ -11,10 +11,10 @@ other in :mod:`.handover`. Sums are always made in the same order.
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, typeof
 
 from phaserec.kernels.cpu import handover
 from phaserec.kernels.cpu.caching import jitted
@@ -34,6 +34,7 @@ from phaserec.kernels.cpu.layout import (
     wrap,
 )
 from phaserec.kernels.cpu.overlap import overlap_add
+from phaserec.kernels.cpu.rules import Rules, call_finish, call_rule
 from phaserec.kernels.cpu.sweep import (
     Share,
     divide,
@@ -55,6 +56,7 @@ class Task(NamedTuple):
 
     sources: int
     group: int  # sources given together: all of them, or 1
+    plane: int  # elements of the state from one stored spectrogram to the next
     analyse: bool  # whether the rule looks at the current signal
     mixed: bool  # whether its complex spectrogram is that of the mixture in ``side``
 
@@ -65,6 +67,7 @@ class Data(NamedTuple):
     plan: Plan
     geo: Geometry
     v: Spectrogram  # target magnitudes
+    w: Spectrogram  # mixing weights of the caller's
     x: Spectrogram  # complex spectrogram of one or of all sources
     signal: np.ndarray  # the iterate in row layout
     side: np.ndarray  # whatever else the sample rule needs, in row layout
@@ -79,14 +82,14 @@ class Work(NamedTuple):
     z: np.ndarray  # spectra of a group of sources
     c: np.ndarray  # [source][re, im][bin][lane]: bins given to and taken from the rule
     v: np.ndarray  # [source][bin][lane]: target magnitudes
+    w: np.ndarray  # the same: mixing weights
     x: np.ndarray  # [source][re, im][bin][lane]: given spectrogram
     tails: np.ndarray  # [part][odd sweep][level][source][r][column]: pending overlap-add
     held: np.ndarray  # [level][block][source][r][lane]: columns waiting for the range before
 
 
-# For what takes a rule: a function given to a real call is a run-time address, and those are not
-# cached. What is done for every few bins stays in one function: numba counts references to all
-# arrays that it hands to another one, inlined or not.
+# What is done for every few bins stays in one function: numba counts references to all arrays that
+# it hands to another one, inlined or not.
 _inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 
@@ -110,7 +113,7 @@ def _apply_gain(geo, block, tile, at, stride, rows):
 
 
 @_inlined
-def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, block, pending):
+def _advance(rule, plan, geo, v, w, x, signal, side, state, hyper, task, work, block, pending):
     """Take a block of frames through an iteration, up to the overlap-add from ``pending`` on."""
     width, sources, group = geo.width, task.sources, task.group
     all_pairs = plan.half // 2 + 1
@@ -134,6 +137,8 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, bloc
                     split(plan, work.z, j * plan.rows, width, pairs, work.c, re, im)
                 if v.sources:
                     load_real(v, base + j, frames, pairs, work.v, j * TILE)
+                if w.sources:
+                    load_real(w, base + j, frames, pairs, work.w, j * TILE)
             if task.mixed:
                 split(plan, work.z, group * plan.rows, width, pairs, work.x, 0, TILE)
             for j in range(min(x.sources, group)):
@@ -145,16 +150,18 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, bloc
                 rows_ahead = s0 + 2 * group * 2 * TILE
                 for i in range(group * 2 * TILE):
                     prefetch(state, (rows_ahead + i) * width)
-            rule(
+            call_rule(
+                rule,
                 work.c,
                 state,
+                task.plane,
                 s0,
                 work.v,
                 work.x,
+                work.w,
                 hyper,
-                sources=group,
-                count=2 * pairs.count,
-                width=width,
+                group,
+                2 * pairs.count,
             )
             for j in range(group):
                 re, im = 2 * j * TILE, (2 * j + 1) * TILE
@@ -175,16 +182,18 @@ def _advance(rule, plan, geo, v, x, signal, side, state, hyper, task, work, bloc
 def _complete(finish, geo, signal, side, hyper, task, work, column, at, stride):
     """Store a block of columns that no later frame touches: its lanes begin at ``at``."""
     _apply_gain(geo, column, work.tails, at, stride, task.sources * geo.hop)
-    finish(
+    call_finish(
+        finish,
         work.tails,
         at,
         stride,
         signal,
         side,
-        column=column * geo.width,
-        geo=geo,
-        hyper=hyper,
-        sources=task.sources,
+        column * geo.width,
+        geo.hop,
+        geo.columns,
+        hyper,
+        task.sources,
     )
 
 
@@ -235,19 +244,14 @@ def _slot(share, part, turn, level):
     return (2 * part + odd) * share.depth + level
 
 
-@_inlined
+@jitted
 def iterate(rule, finish, data, work, notes, share):
     """Run the iterations of one thread.
 
     Parameters
     ----------
-    rule : jitted ``rule(c, s, s0, v, x, hyper, sources, count, width)``
-        Replaces ``count`` bins of ``sources`` sources in tile ``c``: element (j, part, i) is the
-        lane vector at ``((2 * j + part) * TILE + i) * width``; the same in ``x``, and in the
-        state ``s`` from lane row ``s0`` on; magnitudes are at ``(j * TILE + i) * width`` of ``v``.
-    finish : jitted ``finish(tile, at, stride, signal, side, column, geo, hyper, sources)``
-        Stores a finished block of columns: row i = j * hop + r is the lane vector at
-        ``at + i * stride`` of ``tile``, and belongs at ``i * geo.columns + column`` of ``signal``.
+    rule, finish : int
+        Addresses of functions as :func:`.rules.call_rule` and :func:`.rules.call_finish` call them.
     data : Data
         What all threads work on.
     work : Work
@@ -259,7 +263,8 @@ def iterate(rule, finish, data, work, notes, share):
     """
     # Taken out once: numba counts references to arrays whenever they come out of a tuple of tuples,
     # in memory that all threads share.
-    plan, geo, v, x, task = data.plan, data.geo, data.v, data.x, data.task
+    plan, geo, task = data.plan, data.geo, data.task
+    v, w, x = data.v, data.w, data.x
     signal, side, state, hyper = data.signal, data.side, data.state, data.hyper
     width, spill = geo.width, geo.spill
     rows = task.sources * geo.hop
@@ -300,6 +305,7 @@ def iterate(rule, finish, data, work, notes, share):
                         plan,
                         geo,
                         v,
+                        w,
                         x,
                         signal,
                         side,
@@ -335,18 +341,22 @@ def iterate(rule, finish, data, work, notes, share):
 
 @dataclass(frozen=True)
 class Pass:
-    """A compiled entry with everything it works on.
+    """The rules of a sentence with everything they work on.
 
     Attributes
     ----------
-    entry : jitted function
-        ``entry(data, work, notes, share)``, which calls :func:`iterate` with its rules.
+    rules : Rules
+        Machine code of the rules.
+    planes : int
+        Stored spectrograms in ``state``.
     grid : Grid
         The frames.
     sources : int
         Number of sources J.
     v : ndarray, shape (J, F, T)
         The caller's magnitudes.
+    w : ndarray, shape (J, F, T), or None
+        The caller's mixing weights, where the rule reads them.
     signal, side, state : ndarray
         Signals in row layout and state spectrograms, updated in place.
     hyper : sequence of float
@@ -359,10 +369,12 @@ class Pass:
         Whether the spectrogram it reads is that of the mixture, which ``side`` begins with.
     """
 
-    entry: Any
+    rules: Rules
+    planes: int
     grid: Grid
     sources: int
     v: np.ndarray
+    w: np.ndarray | None
     signal: np.ndarray
     side: np.ndarray
     state: np.ndarray
@@ -403,7 +415,7 @@ class Pass:
             (data, self._work(tails, levels=depth if share.part else 0), notes, share)
             for share in parts
         ]
-        _run_together(self.entry, calls, notes)
+        _run_together(self.rules, calls, notes)
 
     def run_once(self, parts: Iterable[np.ndarray], blocks: int) -> None:
         """Run one iteration on a spectrogram that comes in parts.
@@ -431,13 +443,22 @@ class Pass:
                 begins=first == 0,
                 ends=last == geo.blocks,
             )
-            self.entry(self._data(x, origin=first * geo.width), work, notes, share)
+            data = self._data(x, origin=first * geo.width)
+            iterate(*self.rules, data, work, notes, share)
+
+    def types(self) -> tuple:
+        """Types of the arguments of :func:`iterate`, as numba has them."""
+        share = shares(divide(1, 1, iterations=1, threads=1, stretch=1, movable=False), 1)[0]
+        work, notes = self._work(self._tails(1), levels=0), handover.make_notes([0, 1])
+        args = (*self.rules, self._data(None, origin=0), work, notes, share)
+        return tuple(map(typeof, args))
 
     def _data(self, x: np.ndarray | None, *, origin: int) -> Data:
         return Data(
             plan=self.grid.plan,
             geo=self.grid.geometry,
             v=wrap(self.v),
+            w=no_spectrogram(self.grid.dtype) if self.w is None else wrap(self.w),
             x=no_spectrogram(self.grid.dtype) if x is None else wrap(x, origin),
             signal=self.signal,
             side=self.side,
@@ -446,6 +467,7 @@ class Pass:
             task=Task(
                 sources=self.sources,
                 group=self._group,
+                plane=self.state.size // max(1, self.planes),
                 analyse=self.analyse,
                 mixed=self.mixed,
             ),
@@ -463,6 +485,7 @@ class Pass:
             z=aligned_zeros((group + self.mixed) * self.grid.plan.rows * 2 * geo.width, dtype),
             c=aligned_zeros(group * 2 * TILE * geo.width, dtype),
             v=aligned_zeros(group * TILE * geo.width, dtype),
+            w=aligned_zeros(group * TILE * geo.width if self.w is not None else 1, dtype),
             x=aligned_zeros(group * 2 * TILE * geo.width, dtype),
             tails=tails,
             held=aligned_zeros(held, dtype),
@@ -480,13 +503,13 @@ class Pass:
         return near_blocks(self.grid.geometry.blocks, size)
 
 
-def _run_together(entry, calls, notes) -> None:
+def _run_together(rules, calls, notes) -> None:
     """Run the calls at once, the first in this thread; threads do not outlive the call."""
     failures = []
 
     def task(call):
         try:
-            entry(*call)
+            iterate(*rules, *call)
         except BaseException as error:
             failures.append(error)
             handover.abort(notes)

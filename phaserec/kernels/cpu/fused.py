@@ -1,21 +1,24 @@
 """When the fused kernel applies, and a whole inversion on it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, cycle
 from typing import Any
 
 import numba
 import numpy as np
 
 from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespace, to_numpy
-from phaserec.algorithms import Configured
-from phaserec.kernels.cpu import compiled
-from phaserec.kernels.cpu.engine import Pass
+from phaserec.algorithms import Algorithm, Configured, configure
+from phaserec.kernels.cpu import caching, compiled
+from phaserec.kernels.cpu.engine import Pass, iterate
 from phaserec.kernels.cpu.fft import is_fast_size
 from phaserec.kernels.cpu.lanes import lane_width
 from phaserec.kernels.cpu.layout import Grid, aligned_zeros
+from phaserec.kernels.cpu.rules import Rules
 from phaserec.kernels.cpu.source import Code, write
-from phaserec.kernels.program import Program, plan
+from phaserec.kernels.program import Move, Plan, Program, plan
 from phaserec.kernels.trace import Node, trace
 from phaserec.problem import Problem
 from phaserec.starts.phases import random_phases
@@ -51,12 +54,15 @@ def unsuited(problem: Problem, init: Any, values: Mapping[str, Any]) -> str | No
         A reason; None for a problem that it takes.
     """
     stft = problem.stft
-    if problem.weights is not None:
-        return "the mixing weights are the caller's"
     for name, value in values.items():
         if not _small(value):
             return f"{name} is an array" if hasattr(value, "shape") else f"{name} is too large"
-    arrays = {"magnitudes": problem.magnitudes, "mixture": problem.mixture, "init": init}
+    arrays = {
+        "magnitudes": problem.magnitudes,
+        "mixture": problem.mixture,
+        "weights": problem.weights,
+        "init": init,
+    }
     arrays = {name: a for name, a in arrays.items() if hasattr(a, "shape")}
     for name, a in arrays.items():
         if not _plain(a):
@@ -93,6 +99,85 @@ def _in_range(a: np.ndarray) -> bool:
     return peak == 0 or low < peak < high
 
 
+def is_compiled(dtype: np.dtype) -> bool:
+    """Whether the engine need not be compiled for a precision: in this process, or in the cache."""
+    signature = _signature(dtype)
+    if signature in iterate.overloads:
+        return True
+    return caching.is_kept(iterate._cache.file(signature, iterate.targetctx.codegen()))
+
+
+@lru_cache(maxsize=2)
+def _signature(dtype: np.dtype) -> tuple:
+    """Types of the engine's arguments, which are the same for all sentences and sizes."""
+    stft = STFT(16, 4)
+    silence = aligned_zeros(1, dtype)
+    step = Pass(
+        rules=Rules(0, 0),
+        planes=0,
+        grid=_grid(stft, 4, 12, dtype),
+        sources=1,
+        v=np.zeros((1, 9, 4), dtype),
+        w=None,
+        signal=silence,
+        side=silence,
+        state=silence,
+        hyper=(),
+        coupled=False,
+        analyse=False,
+        mixed=False,
+    )
+    return step.types()
+
+
+@dataclass(frozen=True)
+class _Translation:
+    """An algorithm as passes and their code.
+
+    Attributes
+    ----------
+    plan : Plan
+        The passes.
+    codes : dict of int to Code
+        Code of every program, by its ``id``.
+    mixture_row : bool
+        Whether the side signals begin with the mixture.
+    reads_spectrogram : bool
+        Whether the mixture's spectrogram is read as it is.
+    """
+
+    plan: Plan
+    codes: dict[int, Code]
+    mixture_row: bool
+    reads_spectrogram: bool
+
+
+@lru_cache(maxsize=128)
+def _translated(
+    base: Algorithm,
+    given: tuple[tuple[str, Any], ...],
+    start: str,
+    dtype: str,
+    *,
+    consistent: bool,
+    weights: bool,
+) -> _Translation:
+    """Passes of an algorithm with the hyper-parameters that were given."""
+    algorithm = configure(base, dict(given))
+    passes = plan(trace(algorithm.entry, algorithm.values), start, consistent)
+    reads_X = any(p.reads("X") for p in passes.programs)
+    mixes = any(
+        row.gain is not None for p in passes.programs for row in (p.signal, *p.sides, p.result)
+    )
+    # The mixture's samples serve both; a spectrogram that is not consistent is read as it is.
+    mixture_row = mixes or (reads_X and consistent)
+    codes = {
+        id(p): write(p, mixture_row=mixture_row, dtype=dtype, weights=weights)
+        for p in passes.programs
+    }
+    return _Translation(passes, codes, mixture_row, reads_X and not consistent)
+
+
 class Fused:
     """An inversion on the fused kernel.
 
@@ -104,8 +189,6 @@ class Fused:
         A problem that is not :func:`unsuited`.
     init : str or array
         Name of a start, or initial spectrogram.
-    rng : numpy Generator, RandomState or None
-        Source of random phases.
 
     Raises
     ------
@@ -113,100 +196,101 @@ class Fused:
         If the algorithm needs the array path.
     """
 
-    def __init__(self, algorithm: Configured, problem: Problem, init: Any, rng: Any) -> None:
+    def __init__(self, algorithm: Configured, problem: Problem, init: Any) -> None:
         # Phases of these starts are made where they are needed; others are given as a whole.
         self.kind = init if isinstance(init, str) and init in _MADE else "given"
-        consistent = problem.mixture is not None and not is_complex(problem.mixture)
-        loop, first = trace(algorithm.entry, algorithm.values)
-        self.problem = problem
-        self.plan = plan(loop, first, self.kind, consistent)
-        self.values = {k: v for k, v in algorithm.values.items() if not isinstance(v, str)}
-        passes = [p for p in (self.plan.start, self.plan.first, self.plan.loop) if p]
-        self.passes = passes + [p.last for p in passes if p.last]
-        reads_X = any(p.reads("X") for p in self.passes)
-        mixes = any(
-            row.gain is not None for p in self.passes for row in (p.signal, *p.sides, p.result)
-        )
-        if mixes or reads_X:
-            problem.require_mixture()
-        # The mixture's samples serve both; a spectrogram that is not consistent is read as it is.
-        self.mixture_row = mixes or (reads_X and consistent)
-        self.reads_spectrogram = reads_X and not consistent
         self.dtype = np.dtype(dtype_name(problem.magnitudes))
-        codes = (write(p, mixture_row=self.mixture_row, dtype=self.dtype.name) for p in self.passes)
-        self.codes = dict(zip(map(id, self.passes), codes, strict=True))
+        translation = _translated(
+            algorithm.base,
+            tuple(algorithm.given.items()),
+            self.kind,
+            self.dtype.name,
+            consistent=problem.mixture is not None and not is_complex(problem.mixture),
+            weights=problem.weights is not None,
+        )
+        self.plan, self.codes = translation.plan, translation.codes
+        self.mixture_row = translation.mixture_row
+        self.reads_spectrogram = translation.reads_spectrogram
+        if self.mixture_row or self.reads_spectrogram:
+            problem.require_mixture()
+        self.problem = problem
+        self.values = {k: v for k, v in algorithm.values.items() if not isinstance(v, str)}
+        self.passes = self.plan.programs
         # One layout of the stored spectrograms for all passes: sources together, or one by one.
         self.coupled = any(code.coupled for code in self.codes.values())
         self.batch = problem.magnitudes.shape[: -2 if problem.mixture is None else -3]
-        self.init, self.rng = init, rng
-        self.given: np.ndarray | None = None
+        self.init = init
 
-    def _begin(self, *, whole: bool) -> None:
-        """Make what iterations start from, and an empty result."""
-        V = self.problem.magnitudes
-        # A batch is drawn as a whole, for the array path's phases.
-        if self.kind == "given" or (self.kind == "random" and self.batch):
-            self.given = to_numpy(self.problem.start(self.init, self.rng))
-        elif self.kind == "random" and whole:
-            *lead, n_bins, n_frames = V.shape
-            phases = random_phases(self.rng, (n_frames, *lead, n_bins), self.dtype.name)
-            self.given = np.moveaxis(phases, 0, -1)
-        self.waveforms = np.zeros((*V.shape[:-2], self.problem.length), self.dtype)
-
-    def run(self, n_iter: int) -> Iterator[float]:
-        """Do iterations, some at a time, and leave the result in ``waveforms``.
+    def run(self, n_iter: int, rng: Any) -> Generator[float, None, Array]:
+        """Do iterations, some at a time.
 
         Parameters
         ----------
         n_iter : int
             Number of iterations, one at least.
+        rng : numpy Generator, RandomState or None
+            Source of random phases.
 
         Yields
         ------
         float
             Fraction done so far.
+
+        Returns
+        -------
+        array, shape (..., J, time)
+            Waveforms, in the library of the magnitudes.
         """
-        self._begin(whole=False)
-        V = to_numpy(self.problem.magnitudes)
+        run = self._begin(rng, whole=False)
         items = list(np.ndindex(*self.batch))
         for k, index in enumerate(items):
-            for done in self._item(index, V[index], n_iter):
+            for done in self._item(run, index, n_iter):
                 yield (k + done / n_iter) / len(items)
+        return self._result(run)
 
-    def trajectory(self, n_iter: int) -> Iterator[Array]:
+    def trajectory(self, n_iter: int, rng: Any) -> Iterator[Array]:
         """Do iterations one at a time, and give the result of each.
 
         Parameters
         ----------
         n_iter : int
             Number of iterations, one at least.
+        rng : numpy Generator, RandomState or None
+            Source of random phases.
 
         Yields
         ------
         array, shape (..., J, time)
             Waveforms after one more iteration.
         """
-        self._begin(whole=True)
-        V = to_numpy(self.problem.magnitudes)
-        items = [
-            self._item(index, V[index], n_iter, each=True) for index in np.ndindex(*self.batch)
-        ]
+        run = self._begin(rng, whole=True)
+        items = [self._item(run, index, n_iter, each=True) for index in np.ndindex(*self.batch)]
         for done in zip(*items, strict=True):
             if done[0]:
-                yield self.result()
-                self.waveforms = np.zeros_like(self.waveforms)
+                yield self._result(run)
+                run.waveforms = np.zeros_like(run.waveforms)
 
-    def result(self) -> Array:
-        """Waveforms ``(..., J, time)`` as the library of the magnitudes has them."""
+    def _begin(self, rng: Any, *, whole: bool) -> "_Run":
+        """What iterations start from, and an empty result."""
+        V = self.problem.magnitudes
+        given = None
+        # A batch is drawn as a whole, for the array path's phases.
+        if self.kind == "given" or (self.kind == "random" and self.batch):
+            given = to_numpy(self.problem.start(self.init, rng))
+        elif self.kind == "random" and whole:
+            *lead, n_bins, n_frames = V.shape
+            phases = random_phases(rng, (n_frames, *lead, n_bins), self.dtype.name)
+            given = np.moveaxis(phases, 0, -1)
+        return _Run(rng, given, np.zeros((*V.shape[:-2], self.problem.length), self.dtype))
+
+    def _result(self, run: "_Run") -> Array:
         like = self.problem.magnitudes
-        return (
-            self.waveforms
-            if isinstance(like, np.ndarray)
-            else namespace(like).asarray(self.waveforms)
-        )
+        if isinstance(like, np.ndarray):
+            return run.waveforms
+        return namespace(like).asarray(run.waveforms)
 
     def _item(
-        self, index: tuple[int, ...], V: np.ndarray, n_iter: int, *, each: bool = False
+        self, begun: "_Run", index: tuple[int, ...], n_iter: int, *, each: bool = False
     ) -> Iterator[int]:
         """Solve one item of the batch, and yield the iterations done.
 
@@ -217,8 +301,12 @@ class Fused:
         if problem.lengths is not None:
             length = int(problem.lengths[index[: problem.lengths.ndim]])
         n_frames = stft.n_frames(length)
-        V = V[..., :n_frames].reshape(-1, stft.n_bins, n_frames)
+        V = to_numpy(problem.magnitudes)[index][..., :n_frames].reshape(-1, stft.n_bins, n_frames)
         J = len(V)
+        W = None
+        if problem.weights is not None:
+            W = np.broadcast_to(to_numpy(problem.weights), problem.magnitudes.shape)[index]
+            W = W[..., :n_frames].reshape(V.shape).astype(self.dtype)
         grid = _grid(stft, n_frames, length, self.dtype)
         mixture = None if problem.mixture is None else to_numpy(problem.mixture[index])
         n_sides = max(len(p.sides) for p in self.passes)
@@ -241,10 +329,12 @@ class Fused:
         def run(program: Program, n: int, result: bool) -> None:
             code = self.codes[id(program)]
             step = Pass(
-                entry=compiled.load(code.text),
+                rules=compiled.load(code.text),
+                planes=planes,
                 grid=grid,
                 sources=J,
                 v=V,
+                w=W if program.reads("W") else None,
                 signal=signal,
                 side=side,
                 state=state,
@@ -256,19 +346,18 @@ class Fused:
             threads = numba.get_num_threads() if n * V.size > _WORTH_THREADS else 1
             if not program.reads("given"):
                 step.run(X if program.reads("X") else None, n, threads)
-            elif self.given is not None:
-                step.run(self.given[index][..., :n_frames].reshape(V.shape), n, threads)
+            elif begun.given is not None:
+                step.run(begun.given[index][..., :n_frames].reshape(V.shape), n, threads)
             else:
-                step.run_once(self._phase_parts(V.shape), _BLOCKS)
+                step.run_once(self._phase_parts(begun.rng, V.shape), _BLOCKS)
 
         def write() -> None:
-            grid.from_rows(signal, self.waveforms[index].reshape(J, -1)[:, :length])
+            grid.from_rows(signal, begun.waveforms[index].reshape(J, -1)[:, :length])
 
-        done = self.plan.started - 1
-        schedule = self._schedule(n_iter, V.size, each)
-        for k, (program, n) in enumerate(schedule):
-            last, ending = k == len(schedule) - 1, program.last or program
-            if each and not last and done + n >= 1 and self._apart(program):
+        done = 0
+        for program, n, ended, last in self._schedule(n_iter, V.size, each):
+            ending = program.last or program
+            if each and not last and ended and self._apart(program):
                 # The result takes the place of what the next pass reads: make it, and go back.
                 kept = [array.copy() for array in (signal, side, state)]
                 run(ending, n, True)
@@ -278,44 +367,74 @@ class Fused:
                 run(program, n, False)
             else:
                 run(ending if last else program, n, last)
-                if each or last:
+                if last or (each and ended):
                     write()
-            done += n
-            yield done
+            if ended:
+                done += ended
+                yield done
 
-    def _schedule(self, n_iter: int, size: int, each: bool) -> list[tuple[Program, int]]:
-        """Passes and how often each runs in one call, short enough for progress and Ctrl-C."""
-        schedule = [(self.plan.start, 1)]
+    def _schedule(
+        self, n_iter: int, size: int, each: bool
+    ) -> Iterator[tuple[Program, int, int, bool]]:
+        """Calls: a program, how often it runs, the iterations it ends, and whether it is the last.
+
+        Calls are short enough for progress and Ctrl-C.
+        """
         left = n_iter - self.plan.started
-        if self.plan.first is not None and left:
-            schedule.append((self.plan.first, 1))
-            left -= 1
-        loop = self.plan.loop
-        # The last pass runs alone where it makes the result in place of the next one's signal.
-        alone = int(left > 0 and self._apart(loop))
+        yield self.plan.start, 1, self.plan.started, not left
         at_once = 1 if each else max(_AT_LEAST, _CALL // size)
-        while left > alone:
-            schedule.append((loop, min(at_once, left - alone)))
-            left -= schedule[-1][1]
-        return schedule + [(loop, 1)] * alone
+        turns = chain(_turns(self.plan.opening, 1), cycle(_turns(self.plan.cycle, at_once)))
+        while left:
+            program, times, ends = next(turns)
+            if ends:
+                times = min(times, left)
+                left -= times
+            # The last pass runs alone where it makes the result in place of the next one's signal.
+            alone = int(ends and not left and times > 1 and self._apart(program))
+            if times > alone:
+                yield program, times - alone, ends * (times - alone), not left and not alone
+            if alone:
+                yield program, 1, 1, True
 
     def _apart(self, program: Program) -> bool:
         """Whether the pass that makes the result is not one like the others."""
         return program.last is not None or _differs(self.codes[id(program)])
 
-    def _phase_parts(self, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    def _phase_parts(self, rng: Any, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         """Random phases ``(J, F, frames)``, some blocks of frames at a time."""
         *lead, n_bins, n_frames = shape
         size = _BLOCKS * lane_width(self.dtype)
         for first in range(0, n_frames, size):
             shape = min(size, n_frames - first), *lead, n_bins
-            yield np.moveaxis(random_phases(self.rng, shape, self.dtype.name), 0, -1)
+            yield np.moveaxis(random_phases(rng, shape, self.dtype.name), 0, -1)
 
     def _table(self, code: Code, result: bool) -> list[float]:
         nodes = list(code.table)
         if result:
             nodes[len(nodes) - len(code.result) :] = code.result
         return [_evaluate(node, self.values) for node in nodes]
+
+
+@dataclass
+class _Run:
+    """What belongs to one run of an inversion."""
+
+    rng: Any
+    given: np.ndarray | None  # initial spectrogram, or random phases, of the whole batch
+    waveforms: np.ndarray
+
+
+def _turns(moves: Sequence[Move], at_once: int) -> list[tuple[Program, int, bool]]:
+    """Passes with how often each runs before the next; one that is alone runs on and on."""
+    if len(moves) == 1:
+        return [(moves[0].program, at_once, moves[0].ends)]
+    turns: list[tuple[Program, int, bool]] = []
+    for program, ends in moves:
+        if turns and ends and turns[-1][0] is program and turns[-1][1] < at_once:
+            turns[-1] = (program, turns[-1][1] + 1, True)
+        else:
+            turns.append((program, 1, ends))
+    return turns
 
 
 def _differs(code: Code) -> bool:

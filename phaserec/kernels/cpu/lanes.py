@@ -1,15 +1,19 @@
 """A numba type for one 64-byte SIMD vector: 16 float32 or 8 float64 values.
 
 A lane vector is loaded from and stored to flat positions of a contiguous array, without bounds
-or wrap-around code. ``+ - * /``, ``<`` and ``>=`` work between lanes and between a lane and a
-scalar, so a plain formula such as ``(a + sigma * b) / (1 + sigma)`` runs on
-lanes as it does on numbers. Products and sums may be contracted to fused multiply-adds; nothing
-is reassociated and no value is assumed finite, so results do not depend on the run.
+or wrap-around code. ``+ - *`` and ``<`` work between lanes and between a lane and a scalar.
+Products and sums may be contracted to fused multiply-adds; nothing is reassociated and no value is
+assumed finite, so results do not depend on the run.
+
+:class:`Emit` is the same arithmetic for code that is written as instructions, as intrinsics and
+rules are.
 
 LLVM splits the vector on machines with narrower registers.
 """
 
+import math
 import operator
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -25,11 +29,39 @@ from numba.extending import (
 LANE_BYTES = 64
 _FLAGS = ("contract",)
 _INT32 = ir.IntType(32)
+# First guess of 1/sqrt(x) from the exponent bits, and the number of third-order steps that bring
+# it to the last bit. Division and square root units are slow next to the multipliers, and these
+# steps give the same bits on every machine.
+_GUESS = {32: (0x5F3759DF, 2), 64: (0x5FE6EB50C7B537A9, 3)}
 
 
 def lane_width(dtype) -> int:
     """Number of values of a numpy dtype in one lane vector."""
     return LANE_BYTES // dtype.itemsize
+
+
+class _Format(NamedTuple):
+    """What functions need of a floating-point format."""
+
+    mantissa: int  # bits
+    root_half: int  # bits of √½
+    ln2: tuple[float, float]  # head with zeros at its end, and the rest
+    log_terms: int  # of the series, for half a unit in the last place
+    exp_terms: int
+    exp_range: tuple[float, float]  # with normal numbers as results
+
+
+_FORMATS = {
+    32: _Format(23, 0x3F3504F3, (0.693359375, -2.12194440e-4), 5, 7, (-87.3, 88.7)),
+    64: _Format(
+        52,
+        0x3FE6A09E667F3BCD,
+        (6.93147180369123816490e-01, 1.90821492927058770002e-10),
+        10,
+        13,
+        (-708.3, 709.7),
+    ),
+}
 
 
 class Lane(types.Type):
@@ -66,7 +98,7 @@ class _MaskModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, ir.VectorType(ir.IntType(1), fe_type.width))
 
 
-def _splat(builder, value, width):
+def splat(builder: Any, value: Any, width: int) -> Any:
     """Repeat a scalar LLVM value over a vector."""
     vec = ir.VectorType(value.type, width)
     one = builder.insert_element(ir.Constant(vec, ir.Undefined), value, ir.Constant(_INT32, 0))
@@ -78,9 +110,14 @@ def _constant(vec, number):
     return ir.Constant(vec, [float(number)] * vec.count)
 
 
+def _bits(vec) -> int:
+    """Bits of a value of a vector."""
+    return 32 if isinstance(vec.element, ir.FloatType) else 64
+
+
 def _call(builder, name, vec, args):
     """Call an LLVM vector intrinsic by its full name (numba has no mangling for vectors)."""
-    suffix = f"v{vec.count}f{32 if isinstance(vec.element, ir.FloatType) else 64}"
+    suffix = f"v{vec.count}f{_bits(vec)}"
     kind = ir.FunctionType(vec, [vec] * len(args))
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.{suffix}")
     return builder.call(function, args)
@@ -94,24 +131,123 @@ class Emit:
 
     __slots__ = ("builder", "value")
 
-    def __init__(self, builder, value):
+    def __init__(self, builder: Any, value: Any) -> None:
         self.builder = builder
         self.value = value
 
     def _other(self, other):
         return other.value if isinstance(other, Emit) else _constant(self.value.type, other)
 
-    def __add__(self, other):
+    def __add__(self, other: "Emit | float") -> "Emit":
         return Emit(self.builder, self.builder.fadd(self.value, self._other(other), flags=_FLAGS))
 
-    def __sub__(self, other):
+    def __sub__(self, other: "Emit | float") -> "Emit":
         return Emit(self.builder, self.builder.fsub(self.value, self._other(other), flags=_FLAGS))
 
-    def __mul__(self, other):
+    def __mul__(self, other: "Emit | float") -> "Emit":
         return Emit(self.builder, self.builder.fmul(self.value, self._other(other), flags=_FLAGS))
 
-    def __neg__(self):
+    def __truediv__(self, other: "Emit | float") -> "Emit":
+        return Emit(self.builder, self.builder.fdiv(self.value, self._other(other), flags=_FLAGS))
+
+    def __neg__(self) -> "Emit":
         return Emit(self.builder, self.builder.fneg(self.value))
+
+    def at_least(self, other: "Emit | float") -> Any:
+        """Mask of the values that are at least those of another vector."""
+        return self.builder.fcmp_ordered(">=", self.value, self._other(other))
+
+    def where(self, mask: Any, other: "Emit | float") -> "Emit":
+        """The values where a mask holds, else those of another vector."""
+        return Emit(self.builder, self.builder.select(mask, self.value, self._other(other)))
+
+    def smallest_normal(self) -> "Emit":
+        """The smallest normal number of the type, in every place."""
+        number = 2.0**-126 if _bits(self.value.type) == 32 else 2.0**-1022
+        return Emit(self.builder, _constant(self.value.type, number))
+
+    def sqrt(self) -> "Emit":
+        """Square root of every value."""
+        return Emit(self.builder, _call(self.builder, "sqrt", self.value.type, [self.value]))
+
+    def rsqrt(self) -> "Emit":
+        """Reciprocal square root of normal positive values, within two units in the last place.
+
+        Zero and subnormal values give some large finite number, never NaN.
+        """
+        builder, vec = self.builder, self.value.type
+        magic, steps = _GUESS[_bits(vec)]
+        ints = ir.VectorType(ir.IntType(_bits(vec)), vec.count)
+        bits = builder.bitcast(self.value, ints)
+        half = builder.lshr(bits, ir.Constant(ints, [1] * vec.count))
+        guess = builder.sub(ir.Constant(ints, [magic] * vec.count), half)
+        y = Emit(builder, builder.bitcast(guess, vec))
+        for _ in range(steps):
+            residue = -(self * y * y) + 1.0
+            y = y + (y * residue) * (residue * 0.375 + 0.5)
+        return y
+
+    def log(self) -> "Emit":
+        """Natural logarithm of every value; −∞ below the smallest normal number, NaN below 0.
+
+        With x = 2ᵉ m, √½ ≤ m < √2, and s = (m − 1) / (m + 1), log m = 2 (s + s³/3 + s⁵/5 + …).
+        """
+        builder, vec, kind = self.builder, self.value.type, _FORMATS[_bits(self.value.type)]
+        ints = ir.VectorType(ir.IntType(_bits(vec)), vec.count)
+
+        def whole(number):
+            return ir.Constant(ints, [number] * vec.count)
+
+        bits = builder.bitcast(self.value, ints)
+        exponent = builder.ashr(builder.sub(bits, whole(kind.root_half)), whole(kind.mantissa))
+        m = builder.sub(bits, builder.shl(exponent, whole(kind.mantissa)))
+        m, e = Emit(builder, builder.bitcast(m, vec)), Emit(builder, builder.sitofp(exponent, vec))
+        s = (m - 1.0) / (m + 1.0)
+        z = s * s
+        tail = Emit(builder, _constant(vec, 2 / (2 * kind.log_terms + 1)))
+        for k in range(kind.log_terms - 1, 0, -1):
+            tail = tail * z + 2 / (2 * k + 1)
+        value = e * kind.ln2[0] + (s * 2.0 + (s * z * tail + e * kind.ln2[1]))
+        value = value.where(self.at_least(self.smallest_normal()), -math.inf)
+        value = value.where(self.at_least(0.0), math.nan)
+        return Emit(builder, builder.select(self._unbounded(), self.value, value.value))
+
+    def exp(self) -> "Emit":
+        """Exponential function of every value; 0 where it is not a normal number.
+
+        exp x = 2ⁿ exp r with |r| ≤ ln 2 / 2, which is summed.
+        """
+        builder, vec, kind = self.builder, self.value.type, _FORMATS[_bits(self.value.type)]
+        small, large = kind.exp_range
+        x = self.where(self.at_least(small), small)
+        x = Emit(builder, _constant(vec, large)).where(x.at_least(large), x)
+        n = Emit(builder, _call(builder, "rint", vec, [(x * (1 / math.log(2))).value]))
+        r = x - n * kind.ln2[0] - n * kind.ln2[1]
+        total = Emit(builder, _constant(vec, 1 / math.factorial(kind.exp_terms)))
+        for k in range(kind.exp_terms - 1, -1, -1):
+            total = total * r + 1 / math.factorial(k)
+        ints = ir.VectorType(ir.IntType(_bits(vec)), vec.count)
+        shift = builder.fptosi(n.value, ints)
+        shift = builder.shl(shift, ir.Constant(ints, [kind.mantissa] * vec.count))
+        bits = builder.add(builder.bitcast(total.value, ints), shift)
+        value = Emit(builder, builder.bitcast(bits, vec))
+        value = value.where(self.at_least(small), 0.0)
+        value = Emit(builder, _constant(vec, math.inf)).where(self.at_least(large), value)
+        unordered = builder.fcmp_unordered("uno", self.value, self.value)
+        return Emit(builder, builder.select(unordered, self.value, value.value))
+
+    def power(self, exponent: "Emit") -> "Emit":
+        """Values that are not negative to the power of others, which are not 0."""
+        zero = Emit(self.builder, _constant(self.value.type, 0.0))
+        at_zero = zero.where(exponent.at_least(0.0), math.inf)
+        special = at_zero.where(self.at_least(0.0), math.nan)
+        value = (exponent * self.log()).exp()
+        return value.where(self.at_least(self.smallest_normal()), special)
+
+    def _unbounded(self) -> Any:
+        """Mask of infinity and NaN."""
+        top = _constant(self.value.type, math.inf)
+        return self.builder.fcmp_unordered(">=", self.value, top)
 
 
 class Pointer:
@@ -145,7 +281,7 @@ class Pointer:
 
     def splat(self, index, shift: int = 0) -> Emit:
         """Load one element and repeat it over a vector."""
-        return Emit(self.builder, _splat(self.builder, self.scalar(index, shift), self.lane.width))
+        return Emit(self.builder, splat(self.builder, self.scalar(index, shift), self.lane.width))
 
     def load(self, index, shift: int = 0) -> Emit:
         """Load a vector from consecutive elements, at any alignment."""
@@ -194,7 +330,7 @@ def spread(typingctx, array, number):
 
     def codegen(context, builder, signature, args):
         value = context.cast(builder, args[1], signature.args[1], lane.dtype)
-        return _splat(builder, value, lane.width)
+        return splat(builder, value, lane.width)
 
     return lane(array, number), codegen
 
@@ -222,7 +358,7 @@ def _operands(context, builder, signature, args):
     values = []
     for kind, value in zip(signature.args, args, strict=True):
         if not isinstance(kind, Lane):
-            value = _splat(builder, context.cast(builder, value, kind, lane.dtype), lane.width)
+            value = splat(builder, context.cast(builder, value, kind, lane.dtype), lane.width)
         values.append(value)
     return values
 
@@ -272,29 +408,9 @@ def _register_comparison(function, symbol):
         lower_builtin(function, *pair)(lowering)
 
 
-for _function, _name in (
-    (operator.add, "fadd"),
-    (operator.sub, "fsub"),
-    (operator.mul, "fmul"),
-    (operator.truediv, "fdiv"),
-):
+for _function, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
     _register_arithmetic(_function, _name)
-
-for _function, _symbol in (
-    (operator.lt, "<"),
-    (operator.ge, ">="),
-):
-    _register_comparison(_function, _symbol)
-
-
-@intrinsic
-def sqrt(typingctx, lane):
-    """Square root of every value."""
-
-    def codegen(context, builder, signature, args):
-        return _call(builder, "sqrt", args[0].type, args)
-
-    return lane(lane), codegen
+_register_comparison(operator.lt, "<")
 
 
 @intrinsic
@@ -308,36 +424,6 @@ def select(typingctx, mask, a, b):
         return builder.select(args[0], left, right)
 
     return lane(mask, a, b), codegen
-
-
-# First guess of 1/sqrt(x) from the exponent bits, and the number of third-order steps that bring
-# it to the last bit. Division and square root units are slow next to the multipliers, and these
-# steps give the same bits on every machine.
-_GUESS = {32: (0x5F3759DF, 2), 64: (0x5FE6EB50C7B537A9, 3)}
-
-
-@intrinsic
-def rsqrt(typingctx, lane):
-    """Reciprocal square root of normal positive values, within two units in the last place.
-
-    Zero and subnormal values give some large finite number, never NaN.
-    """
-    magic, steps = _GUESS[lane.dtype.bitwidth]
-
-    def codegen(context, builder, signature, args):
-        vec = args[0].type
-        ints = ir.VectorType(ir.IntType(lane.dtype.bitwidth), lane.width)
-        bits = builder.bitcast(args[0], ints)
-        half = builder.lshr(bits, ir.Constant(ints, [1] * lane.width))
-        guess = builder.sub(ir.Constant(ints, [magic] * lane.width), half)
-        x = Emit(builder, args[0])
-        y = Emit(builder, builder.bitcast(guess, vec))
-        for _ in range(steps):
-            residue = -(x * y * y) + 1.0
-            y = y + (y * residue) * (residue * 0.375 + 0.5)
-        return y.value
-
-    return lane(lane), codegen
 
 
 @intrinsic
@@ -427,14 +513,3 @@ def split_pairs(typingctx, source, start, target, row, plane):
         return context.get_dummy_value()
 
     return types.void(*kinds), codegen
-
-
-@intrinsic
-def smallest_normal(typingctx, lane):
-    """Repeat the smallest normal number of a lane's type."""
-    number = 2.0**-126 if lane.dtype.bitwidth == 32 else 2.0**-1022
-
-    def codegen(context, builder, signature, args):
-        return _constant(args[0].type, number)
-
-    return lane(lane), codegen
