@@ -17,8 +17,8 @@ LEVELS = "magma"
 """matplotlib's name of the colours of levels."""
 
 _WIDTH, _HEIGHT = 640, 260  # pixels at most
-# What is lost is grain: a mean over 3 by 3 pixels is right within 1 dB (rms).
-_LEVEL_QUALITY, _PHASE_QUALITY = 30, 15
+# What is lost is grain: a mean over 3 by 3 pixels is right to about 1 dB (rms).
+_QUALITY = 28
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def colour_bar(colours: str) -> bytes:
     bytes
         The file.
     """
-    return _webp(_colours(colours, np.linspace(0, 1, 128))[None], 90)
+    return _webp(_colours(colours, np.linspace(0, 1, 128))[None])
 
 
 def colour_table(colours: str) -> list[str]:
@@ -187,7 +187,7 @@ def colour_table(colours: str) -> list[str]:
 
 
 def _level(power: np.ndarray, top: float) -> bytes:
-    return _webp(255 * _scaled(np.sqrt(_pool(power)), top), _LEVEL_QUALITY)
+    return _webp(255 * _scaled(np.sqrt(_pool(power)), top))
 
 
 def _phase(product: np.ndarray, top: float) -> bytes:
@@ -195,7 +195,7 @@ def _phase(product: np.ndarray, top: float) -> bytes:
     pooled = _pool(product)
     hue = _colours("twilight_shifted", np.angle(pooled) / (2 * np.pi) + 0.5)
     shade = np.minimum(4 / 3 * _scaled(np.sqrt(np.abs(pooled)), top), 1)
-    return _webp(shade[..., None] * hue, _PHASE_QUALITY)
+    return _webp(shade[..., None] * hue)
 
 
 def _scaled(magnitude: np.ndarray, top: float) -> np.ndarray:
@@ -221,11 +221,11 @@ def _colours(name: str, values: np.ndarray) -> np.ndarray:
     return 255 * colormaps[name](values)[..., :3]
 
 
-def _webp(pixels: np.ndarray, quality: int) -> bytes:
+def _webp(pixels: np.ndarray) -> bytes:
     """Encode grey ``(height, width)`` or colours ``(height, width, 3)``, low frequencies first."""
     from PIL import Image
 
     image = Image.fromarray(np.rint(pixels[::-1]).astype(np.uint8))
     buffer = BytesIO()
-    image.save(buffer, "WEBP", quality=quality, method=6)
+    image.save(buffer, "WEBP", quality=_QUALITY, method=6)
     return buffer.getvalue()

@@ -8,7 +8,7 @@ from phaserec import audio
 
 _RATES = (8000, 12000, 16000, 24000, 48000)  # that Opus has
 # kbit/s of one and of two channels, and of libsndfile's scale, for one channel.
-_MONO, _STEREO = 48, 68
+_MONO, _STEREO = 48, 64
 _LEAST, _MOST = 6, 256
 
 
@@ -41,7 +41,7 @@ def encode(samples: np.ndarray, rate: int, *, lossless: bool) -> Sound:
     rate : int
         Sample rate in Hz.
     lossless : bool
-        16-bit FLAC, rather than Opus at 48 kbit/s, or 68 of two channels.
+        16-bit FLAC, rather than Opus at 48 kbit/s, or 64 of two channels.
 
     Returns
     -------
