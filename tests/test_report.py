@@ -511,6 +511,14 @@ def test_switching_while_playing_keeps_the_position_and_changes_what_is_heard(br
     assert shown == f"Magnitude of {HOSTILE}: misi {HOSTILE}"
 
 
+def test_the_browser_decodes_all_tracks_in_step(browser, player, report):
+    press(browser, player.SPACE)
+    wait(browser, "phaserecPlayer.playing")
+    heard = script(browser, "phaserecPlayer.buffers.map(b => Array.from(b.getChannelData(0)))")
+    for samples, track in zip(heard, report.panel.tracks, strict=True):
+        assert decibels_apart(np.array(samples), track.samples[0, : len(samples)]) > 15
+
+
 def test_seeking_while_playing_goes_on_from_there(browser, player):
     press(browser, player.SPACE)
     wait(browser, "phaserecPlayer.position() > 0.05")
