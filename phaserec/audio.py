@@ -193,7 +193,12 @@ def is_float(subtype: str) -> bool:
 
 
 def encode(
-    samples: np.ndarray, rate: int, *, subtype: str = "FLOAT", container: str = "WAV"
+    samples: np.ndarray,
+    rate: int,
+    *,
+    subtype: str = "FLOAT",
+    container: str = "WAV",
+    compression: float | None = None,
 ) -> bytes:
     """Audio file as bytes.
 
@@ -207,6 +212,8 @@ def encode(
         Sample format, such as ``"PCM_16"``.
     container : str, default "WAV"
         Kind of file, such as ``"FLAC"``.
+    compression : float, optional
+        From 0, least, to 1, most; default that of the encoder.
 
     Returns
     -------
@@ -222,7 +229,14 @@ def encode(
     if not is_float(subtype):
         samples = np.clip(samples, -1, 1)  # some encoders read beyond their tables
     try:
-        soundfile.write(buffer, samples.T, rate, format=container, subtype=subtype)
+        soundfile.write(
+            buffer,
+            samples.T,
+            rate,
+            format=container,
+            subtype=subtype,
+            compression_level=compression,
+        )
     except soundfile.LibsndfileError as error:
         raise ValueError(
             f"{len(samples)} channel(s) at {rate} Hz cannot be written as {container} {subtype}: "

@@ -70,6 +70,7 @@ def invert(**options: Any) -> None:
 @transform_options
 @click.option("-o", "--output", metavar="FILE", default="report.html", show_default=True)
 @seconds_option
+@click.option("--lossless", is_flag=True, help="Embed FLAC, not Opus; the page is larger.")
 def report(**options: Any) -> None:
     """Compare algorithms on MIXTURE on one HTML page, to listen to and look at.
 

@@ -1,5 +1,6 @@
 """griffinlim is a drop-in for librosa's: the same arguments give the same numbers."""
 
+import itertools
 import warnings
 
 import librosa
@@ -177,6 +178,54 @@ def test_any_arguments_give_a_better_waveform(known, kind, mode, momentum, init)
     assert errors[1] < 0.8 * errors[0]
 
 
+def sweep(length, rate=22050):
+    """A tone that rises by seven octaves: what librosa's own tests run on."""
+    t = np.arange(length) / length
+    return np.sin(2 * np.pi * 55 * length / rate * (2 ** (7 * t) - 1) / (7 * np.log(2)))
+
+
+@pytest.mark.filterwarnings("ignore:.*seen by no frame:UserWarning")
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("window", ["hann", "rect"])
+@pytest.mark.parametrize("n_fft", [256, 257])
+@pytest.mark.parametrize("win_length", [None, 128])
+@pytest.mark.parametrize("hop_length", [None, 128])
+def test_arguments_in_all_combinations(hop_length, win_length, n_fft, window, center):
+    """The grid of librosa's tests, an eighth of its size: lengths, precisions, finite values."""
+    x = sweep(1100)
+    transform = {"hop_length": hop_length, "win_length": win_length, "window": window}
+    transform |= {"n_fft": n_fft, "center": center}
+    natural = librosa.istft(librosa.stft(x, **transform), **transform).size
+    choices = (
+        ["constant", "reflect"],
+        ["float32", "float64"],
+        [None, x.size],
+        [0, 0.99],
+        [None, "random"],
+        [None, 0, np.random.RandomState()],
+    )
+    targets = {mode: np.abs(librosa.stft(x, pad_mode=mode, **transform)) for mode in choices[0]}
+    for mode, kind, length, momentum, init, state in itertools.product(*choices):
+        arguments = {"pad_mode": mode, "dtype": kind, "length": length, "momentum": momentum}
+        arguments |= {"init": init, "random_state": state}
+        y = griffinlim(targets[mode], n_iter=3, **arguments, **transform)
+        assert y.shape == (natural if length is None else length,), arguments
+        assert y.dtype == kind and np.isfinite(y).all(), arguments
+        # Not at the edges, where some windows see next to nothing.
+        assert 0.1 < np.std(y[100:-100]) < 3, arguments
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+def test_channels_are_independent(mode):
+    x = np.stack([sweep(9000), sweep(9000)[::-1]])
+    S = np.abs(librosa.stft(x, pad_mode=mode))
+    both = griffinlim(S, n_iter=2, length=9000, pad_mode=mode, init=None)
+    assert both.shape == x.shape
+    for one, y in zip(S, both, strict=True):
+        alone = griffinlim(one, n_iter=2, length=9000, pad_mode=mode, init=None)
+        np.testing.assert_allclose(y, alone, atol=1e-9)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_plain_griffin_lim_never_gets_worse(mode):
     stft = STFT(64, pad_mode=mode)
@@ -239,7 +288,17 @@ def test_unseen_samples_warn():
         griffinlim(magnitudes(), n_iter=1, hop_length=64)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"), [("init", "garbage"), ("random_state", "garbage"), ("momentum", -1)]
+)
+def test_mistakes_are_found_before_silence_is(argument, value):
+    with pytest.raises(ValueError, match=str(value)):
+        griffinlim(np.zeros((33, 3)), **{argument: value})
+
+
 def test_silence():
+    with pytest.warns(UserWarning, match="momentum=2"):
+        assert not np.any(griffinlim(np.zeros((33, 3)), momentum=2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not np.any(griffinlim(np.zeros((33, 20)), n_iter=3))

@@ -14,11 +14,18 @@ from phaserec.commands.options import Beginning, Signals, Transform, without
 from phaserec.report import check_report, save
 from phaserec.solving import prepare
 
-_WITH_MIXTURE = ("misi", "mix-incons-hard-mag", "mag-incons-hard-mix")
+_WITH_MIXTURE = ("aux", "misi", "mag-incons-hard-mix")
 _ALONE = ("griffin-lim", "fast-griffin-lim", "accelerated-griffin-lim")
 
 
-def run(algo: Sequence[str], n_iter: int, output: str, seconds: float, **options: Any) -> None:
+def run(
+    algo: Sequence[str],
+    n_iter: int,
+    output: str,
+    seconds: float,
+    lossless: bool,
+    **options: Any,
+) -> None:
     """Read the inputs, run the algorithms, and write the page.
 
     Parameters are the options of the command line; ``options`` holds those of the groups, and the
@@ -50,6 +57,7 @@ def run(algo: Sequence[str], n_iter: int, output: str, seconds: float, **options
         seed=seed,
         command=command_line(),
         seconds=seconds,
+        lossless=lossless,
     )
     save(page, output)
     print(output)

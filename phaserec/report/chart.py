@@ -6,9 +6,28 @@ from dataclasses import dataclass
 
 from phaserec.report.model import Chart
 
-WIDTH, HEIGHT = 360, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 36
 _MARKED = 60  # points of a curve that still get a mark each
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Size of a chart, and the edges of its axes.
+
+    Attributes
+    ----------
+    width, height, left, right, top, bottom : int
+        Units of the SVG.
+    """
+
+    width: int = 360
+    height: int = 220
+    left: int = 46
+    right: int = 350
+    top: int = 12
+    bottom: int = 184
+
+
+FRAME = Frame()
 
 
 @dataclass(frozen=True)
@@ -24,13 +43,16 @@ class Curve:
     path : str
         Path data of SVG.
     marks : list of tuple
-        Position and text of each point.
+        Position of each point, where there are few.
+    values : list of tuple
+        Iteration and text of each point.
     """
 
     name: str
     style: int
     path: str
-    marks: list[tuple[float, float, str]]
+    marks: list[tuple[float, float]]
+    values: list[tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +65,8 @@ class Drawing:
         Words.
     curves : list of Curve
         Curves.
+    last : int
+        Last iteration.
     x_ticks, y_ticks : list of tuple
         Position and label.
     """
@@ -51,6 +75,7 @@ class Drawing:
     unit: str
     description: str
     curves: list[Curve]
+    last: int
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
 
@@ -83,10 +108,10 @@ def draw(chart: Chart, styles: Mapping[str, int]) -> Drawing | None:
     low, high = min(y_values[0], *values), max(y_values[-1], *values)
 
     def x(n: float) -> float:
-        return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * n / last, 1)
+        return round(FRAME.left + (FRAME.right - FRAME.left) * n / last, 1)
 
     def y(value: float) -> float:
-        return round(_TOP + (HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low), 1)
+        return round(FRAME.top + (FRAME.bottom - FRAME.top) * (high - value) / (high - low), 1)
 
     drawn = []
     for name, points in curves.items():
@@ -94,12 +119,9 @@ def draw(chart: Chart, styles: Mapping[str, int]) -> Drawing | None:
         for k, (n, v) in enumerate(points):
             gap = k == 0 or points[k - 1][0] != n - 1
             path += f"{'M' if gap else 'L'}{x(n)} {y(v)}"
-        marks = []
-        if len(points) <= _MARKED:
-            marks = [
-                (x(n), y(v), f"{name}, iteration {n}: {number(v)} {chart.unit}") for n, v in points
-            ]
-        drawn.append(Curve(name, styles[name], path, marks))
+        marks = [(x(n), y(v)) for n, v in points] if len(points) <= _MARKED else []
+        texts = [(n, f"{number(v)} {chart.unit}") for n, v in points]
+        drawn.append(Curve(name, styles[name], path, marks, texts))
     ends = "; ".join(
         f"{name}: {number(points[0][1])} to {number(points[-1][1])} {chart.unit}"
         for name, points in curves.items()
@@ -109,6 +131,7 @@ def draw(chart: Chart, styles: Mapping[str, int]) -> Drawing | None:
         unit=chart.unit,
         description=f"{chart.title} over {last} iterations. {ends}",
         curves=drawn,
+        last=last,
         x_ticks=[(x(n), f"{n:g}") for n in ticks(0, last, 6) if n <= last and n == int(n)],
         y_ticks=[(y(v), number(v, short=True)) for v in y_values],
     )

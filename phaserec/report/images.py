@@ -1,4 +1,7 @@
-"""Spectrograms as PNG images with a palette, small enough to embed."""
+"""Spectrograms as WebP images, small enough to embed.
+
+Levels are shades of grey, which the page colours: so it can read them back where the pointer is.
+"""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,10 +12,13 @@ from phaserec.plot import decibels, phase_products
 from phaserec.report.model import Track
 from phaserec.stft import STFT
 
-_WIDTH, _HEIGHT = 700, 520  # pixels at most; more is not seen
-_RANGE = 80.0  # dB
-# Few colours keep the files small.
-_LEVELS, _HUES, _SHADES = 48, 16, 5
+RANGE = 80.0  # dB
+LEVELS = "magma"
+"""matplotlib's name of the colours of levels."""
+
+_WIDTH, _HEIGHT = 640, 260  # pixels at most
+# What is lost is grain: a mean over 3 by 3 pixels is right to about 1 dB (rms).
+_QUALITY = 28
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ class View:
     high: str
     colours: str
 
+    @property
+    def level(self) -> bool:
+        """Whether the image holds levels in shades of grey."""
+        return self.colours == LEVELS
+
 
 def views(rate: int, stft: STFT) -> list[View]:
     """The kinds of images, in the order of their tabs.
@@ -50,12 +61,19 @@ def views(rate: int, stft: STFT) -> list[View]:
     Returns
     -------
     list of View
-        Magnitude, the two derivatives of the phase, and the error.
+        The error, magnitude, and the two derivatives of the phase.
     """
     hertz = rate / (2 * stft.hop_length)
     delay = 500 * stft.n_fft / rate
-    decibel = f"−{_RANGE:.0f} dB", "0 dB", "magma"
+    decibel = f"−{RANGE:.0f} dB", "0 dB", LEVELS
     return [
+        View(
+            "error",
+            "Error",
+            "Difference from the reference, phase included, on the scale of the magnitude; where "
+            "there is no reference, difference of the magnitude from its target.",
+            *decibel,
+        ),
         View("magnitude", "Magnitude", "Level below the loudest point of the mixture.", *decibel),
         View(
             "frequency",
@@ -74,13 +92,6 @@ def views(rate: int, stft: STFT) -> list[View]:
             f"−{delay:.4g} ms",
             f"+{delay:.4g} ms",
             "twilight_shifted",
-        ),
-        View(
-            "error",
-            "Error",
-            "Difference from the reference, phase included, on the scale of the magnitude; where "
-            "there is no reference, difference of the magnitude from its target.",
-            *decibel,
         ),
     ]
 
@@ -122,7 +133,7 @@ def draw(track: Track, stft: STFT, length: int, top: float) -> dict[str, bytes]:
     Returns
     -------
     dict of str to bytes
-        PNG files by the key of their view; no error where there is nothing to compare with.
+        WebP files by the key of their view; no error where there is nothing to compare with.
     """
     S = transform(track.samples, stft, length)
     top = top or 1.0
@@ -143,7 +154,7 @@ def draw(track: Track, stft: STFT, length: int, top: float) -> dict[str, bytes]:
 
 
 def colour_bar(colours: str) -> bytes:
-    """A colour map from left to right, as a PNG file.
+    """A colour map from left to right, as a WebP file.
 
     Parameters
     ----------
@@ -155,24 +166,41 @@ def colour_bar(colours: str) -> bytes:
     bytes
         The file.
     """
-    return _png(np.arange(256)[None, :], _colours(colours, 256))
+    return _webp(_colours(colours, np.linspace(0, 1, 128))[None])
+
+
+def colour_table(colours: str) -> list[str]:
+    """Red, green and blue of a colour map at equal distances, for a filter of SVG.
+
+    Parameters
+    ----------
+    colours : str
+        matplotlib's name of the colour map.
+
+    Returns
+    -------
+    list of str
+        Three lists of numbers between 0 and 1.
+    """
+    table = _colours(colours, np.linspace(0, 1, 33)) / 255
+    return [" ".join(f"{value:.3g}" for value in channel) for channel in table.T]
 
 
 def _level(power: np.ndarray, top: float) -> bytes:
-    level = decibels(np.sqrt(_pool(power)), top, _RANGE) / _RANGE + 1
-    return _png(np.rint(level * (_LEVELS - 1)), _colours("magma", _LEVELS))
+    return _webp(255 * _scaled(np.sqrt(_pool(power)), top))
 
 
 def _phase(product: np.ndarray, top: float) -> bytes:
     """Hue from the angle; shade from the level, black at the lower end of the range."""
     pooled = _pool(product)
-    turn = np.angle(pooled) / (2 * np.pi) + 0.5
-    hue = np.minimum((turn * _HUES).astype(int), _HUES - 1)
-    level = decibels(np.sqrt(np.abs(pooled)), top, _RANGE) / _RANGE + 1
-    shade = np.minimum((4 / 3 * level * _SHADES).astype(int), _SHADES - 1)
-    shades = np.arange(_SHADES)[:, None, None] / (_SHADES - 1)
-    palette = (shades * _colours("twilight_shifted", _HUES)).reshape(-1, 3)
-    return _png(shade * _HUES + hue, palette)
+    hue = _colours("twilight_shifted", np.angle(pooled) / (2 * np.pi) + 0.5)
+    shade = np.minimum(4 / 3 * _scaled(np.sqrt(np.abs(pooled)), top), 1)
+    return _webp(shade[..., None] * hue)
+
+
+def _scaled(magnitude: np.ndarray, top: float) -> np.ndarray:
+    """0 at the lower end of the range, 1 at ``top``."""
+    return decibels(magnitude, top, RANGE) / RANGE + 1
 
 
 def _pool(values: np.ndarray) -> np.ndarray:
@@ -186,19 +214,18 @@ def _pool(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _colours(name: str, count: int) -> np.ndarray:
-    """Colours of a map of matplotlib at equal distances, ``(count, 3)`` between 0 and 255."""
+def _colours(name: str, values: np.ndarray) -> np.ndarray:
+    """Colours of a map of matplotlib for values between 0 and 1, ``(..., 3)`` up to 255."""
     from matplotlib import colormaps
 
-    return 255 * colormaps[name](np.linspace(0, 1, count))[:, :3]
+    return 255 * colormaps[name](values)[..., :3]
 
 
-def _png(index: np.ndarray, palette: np.ndarray) -> bytes:
-    """Encode colours ``(height, width)`` of a palette, low frequencies first."""
+def _webp(pixels: np.ndarray) -> bytes:
+    """Encode grey ``(height, width)`` or colours ``(height, width, 3)``, low frequencies first."""
     from PIL import Image
 
-    image = Image.fromarray(np.ascontiguousarray(index[::-1]).astype(np.uint8))
-    image.putpalette(np.rint(palette).astype(np.uint8).tobytes())
+    image = Image.fromarray(np.rint(pixels[::-1]).astype(np.uint8))
     buffer = BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "WEBP", quality=_QUALITY, method=6)
     return buffer.getvalue()

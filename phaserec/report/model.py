@@ -47,12 +47,15 @@ class Panel:
         Transform of the images.
     seconds : float
         Longest sound to embed, from the beginning.
+    lossless : bool
+        Whether the sound is kept as it is (FLAC), which makes the page several times as large.
     """
 
     tracks: Sequence[Track]
     rate: int
     stft: STFT
     seconds: float = 30.0
+    lossless: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import math
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata, resources
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from phaserec import __version__, audio
+from phaserec import __version__
 from phaserec._files import check_folder, write_files
-from phaserec.report import chart, images
-from phaserec.report.model import Panel, Report, Table
+from phaserec.report import chart, images, sound
+from phaserec.report.model import Panel, Report, Table, Track
 
 _PACKAGES = ("numpy", "scipy", "numba", "soundfile", "torch")
 _CHANNELS = 2  # what listeners have
@@ -106,7 +107,7 @@ def render(report: Report) -> str:
         panel=None if report.panel is None else _panel(report.panel),
         charts=[drawing for drawing in drawings if drawing is not None],
         styles=styles,
-        size=(chart.WIDTH, chart.HEIGHT),
+        frame=chart.FRAME,
         tables=[_table(table) for table in report.tables],
         created=datetime.now().astimezone(),
         versions=_versions(),
@@ -186,25 +187,42 @@ def _panel(panel: Panel) -> dict[str, Any]:
             "is not clipped."
         )
     top = float(np.abs(images.transform(first, panel.stft, length)).max())
+
+    def encode(track: Track) -> tuple[sound.Sound, dict[str, bytes]]:
+        heard = scale * track.samples[:_CHANNELS, :length]
+        return (
+            sound.encode(heard, panel.rate, lossless=panel.lossless),
+            images.draw(track, panel.stft, length, top),
+        )
+
+    with ThreadPoolExecutor() as threads:
+        encoded = list(threads.map(encode, panel.tracks))
     gains = _matching_gains(panel, length)
     groups: dict[str, list[dict[str, Any]]] = {}
-    for number, (track, gain) in enumerate(zip(panel.tracks, gains, strict=True)):
+    for number, (track, (heard, drawn)) in enumerate(zip(panel.tracks, encoded, strict=True)):
         name = track.label if track.group == track.label else f"{track.group}: {track.label}"
-        heard = scale * track.samples[:_CHANNELS, :length]
         shown = {
             "number": number,
             "label": track.label,
             "name": name,
-            "sound": audio.encode(heard, panel.rate, subtype="PCM_16", container="FLAC"),
-            "images": images.draw(track, panel.stft, length, top),
-            "gain": gain,
+            "sound": heard,
+            "images": drawn,
+            "gain": gains[number],
         }
         groups.setdefault(track.group, []).append(shown)
-    views = images.views(panel.rate, panel.stft)
+    views = [
+        view
+        for view in images.views(panel.rate, panel.stft)
+        if any(view.key in drawn for _, drawn in encoded)
+    ]
     return {
         "groups": groups,
         "views": views,
+        # The page opens with something to look at: the mixture has no error.
+        "first": next(n for n, (_, drawn) in enumerate(encoded) if views[0].key in drawn),
         "bars": {view.key: images.colour_bar(view.colours) for view in views},
+        "table": images.colour_table(images.LEVELS),
+        "range": images.RANGE,
         "rate": panel.rate,
         "seconds": length / panel.rate,
         "notes": notes,

@@ -36,9 +36,67 @@
       body.append(...rows);
     });
   }
+  for (const button of all(".save-table")) {
+    button.addEventListener("click", () => {
+      const table = button.parentElement.querySelector("table");
+      const rows = [...table.rows].map((row) => [...row.cells].map(csvCell).join(",") + "\r\n");
+      save(new Blob(["\ufeff", ...rows], { type: "text/csv" }), `${table.caption.textContent}.csv`);
+    });
+  }
+  function csvCell(cell) {
+    let text = cell.dataset.order ?? cell.textContent.trim();
+    // What a spreadsheet would run is marked as text.
+    if (/^[=+\-@\t\r]/.test(text) && Number.isNaN(asNumber(text))) text = `'${text}`;
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  }
+  function save(blob, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name.replace(/[\x00-\x1f<>:"/\\|?*]+/g, "_");
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
   function asNumber(text) {
     if (text === "inf") return Infinity;
     return text === "" || text === "-inf" ? -Infinity : Number(text);
+  }
+
+  // Values under the pointer
+  const tip = find("#tip");
+  function tell(event, text) {
+    tip.textContent = text;
+    tip.hidden = !text;
+    const right = event.clientX + 14 + tip.offsetWidth > root.clientWidth;
+    const left = right ? event.clientX - 14 - tip.offsetWidth : event.clientX + 14;
+    tip.style.left = `${Math.max(4, left)}px`;
+    const top = event.clientY - 14 - tip.offsetHeight;
+    tip.style.top = `${top > 4 ? top : event.clientY + 18}px`;
+  }
+  function hover(element, text) {
+    for (const type of ["pointermove", "pointerdown"]) {
+      element.addEventListener(type, (event) => tell(event, text(event)));
+    }
+    element.addEventListener("pointerleave", () => {
+      tip.hidden = true;
+    });
+  }
+  for (const svg of all(".chart svg")) {
+    const { left, right, last } = svg.dataset;
+    const guide = svg.querySelector(".guide");
+    const curves = [...svg.querySelectorAll("[data-values]")].map((curve) => {
+      return [curve.dataset.name, new Map(JSON.parse(curve.dataset.values))];
+    });
+    hover(svg, (event) => {
+      const box = svg.getBoundingClientRect();
+      const x = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
+      const n = Math.round((last * (x - left)) / (right - left));
+      const told = curves.filter(([, values]) => values.has(n));
+      guide.setAttribute("visibility", told.length ? "visible" : "hidden");
+      guide.setAttribute("transform", `translate(${Number(left) + (n * (right - left)) / last})`);
+      const lines = told.map(([name, values]) => `${name}: ${values.get(n)}`);
+      return told.length ? [`iteration ${n}`, ...lines].join("\n") : "";
+    });
+    svg.addEventListener("pointerleave", () => guide.setAttribute("visibility", "hidden"));
   }
 
   const panel = find("#listen");
@@ -50,6 +108,10 @@
   const timeline = find("#timeline");
   const single = find("#single");
   single.open = false;
+
+  function bytesOf(sound) {
+    return Uint8Array.from(atob(sound.getAttribute("src").split(",")[1]), (c) => c.charCodeAt(0));
+  }
 
   /* All tracks play at once, from one start, and only the gains differ: switching loses no sample,
      and the short glide of the gains makes no click. */
@@ -79,12 +141,7 @@
         this.context = new AudioContext(); // a rate that this browser cannot play; it resamples
       }
       this.buffers = await Promise.all(
-        sounds.map((sound) => {
-          const text = atob(sound.getAttribute("src").split(",")[1]);
-          const bytes = new Uint8Array(text.length);
-          for (let n = 0; n < bytes.length; n += 1) bytes[n] = text.charCodeAt(n);
-          return this.context.decodeAudioData(bytes.buffer);
-        }),
+        sounds.map((sound) => this.context.decodeAudioData(bytesOf(sound).buffer)),
       );
     }
 
@@ -211,6 +268,11 @@
       refresh();
     });
   }
+  find("#save-sound").addEventListener("click", () => {
+    const sound = sounds[player.current];
+    const name = `${sound.getAttribute("aria-label")}.${sound.dataset.suffix}`;
+    save(new Blob([bytesOf(sound)]), name);
+  });
   find("#loop").addEventListener("change", (event) => player.loop(event.target.checked));
   find("#match").addEventListener("change", (event) => {
     player.matching = event.target.checked;
@@ -227,6 +289,7 @@
     shown.hidden = !image;
     nothing.hidden = Boolean(image);
     if (image) {
+      shown.dataset.view = view();
       shown.src = image.src;
       shown.alt = image.alt;
     } else {
@@ -252,10 +315,66 @@
       for (const figure of figures) {
         const images = [...figure.querySelectorAll("img")];
         for (const image of images) image.classList.toggle("other", image.dataset.view !== radio.value);
-        const none = images.every((image) => image.dataset.view !== radio.value);
-        figure.querySelector(".pick").classList.toggle("empty", none);
       }
+      hideEmpty();
       show();
+    });
+  }
+  function hideEmpty() {
+    for (const figure of figures) figure.hidden = !figure.querySelector(`img[data-view="${view()}"]`);
+  }
+
+  // Levels of the images, read back from their shades of grey
+  const range = Number(panel.dataset.range);
+  const shades = new Map();
+  function shadesOf(image) {
+    if (!shades.has(image)) {
+      const { naturalWidth: width, naturalHeight: height } = image;
+      if (!width) return null; // not decoded yet
+      const context = new OffscreenCanvas(width, height).getContext("2d");
+      context.drawImage(image, 0, 0);
+      shades.set(image, context.getImageData(0, 0, width, height));
+    }
+    return shades.get(image);
+  }
+  /* Mean of 3 by 3 pixels: the compression is right for that, not for each. */
+  function levelAt(image, x, y) {
+    const shade = shadesOf(image);
+    if (!shade) return "";
+    const { width, height, data } = shade;
+    const [column, row] = [Math.floor(x * width), Math.floor(y * height)];
+    let [sum, count] = [0, 0];
+    for (let r = Math.max(0, row - 1); r <= Math.min(height - 1, row + 1); r += 1) {
+      for (let c = Math.max(0, column - 1); c <= Math.min(width - 1, column + 1); c += 1) {
+        sum += data[4 * (r * width + c)];
+        count += 1;
+      }
+    }
+    const level = Math.round((range * sum) / count / 255 - range);
+    return `${level <= -range ? "at most " : ""}${String(level).replace("-", "−")} dB`;
+  }
+  function valuesAt(figure, x, y) {
+    if (x < 0 || x >= 1 || y < 0 || y >= 1) return "";
+    const frequency = ((1 - y) * rate) / 2;
+    const pitch = frequency < 1000 ? `${frequency.toFixed(0)} Hz` : `${(frequency / 1000).toFixed(2)} kHz`;
+    const lines = [`${(x * duration).toFixed(2)} s, ${pitch}`];
+    for (const key of ["magnitude", "error"]) {
+      const image = figure.querySelector(`img[data-view="${key}"]`);
+      if (image) lines.push(`${key} ${levelAt(image, x, y)}`);
+    }
+    return lines.join("\n");
+  }
+  hover(timeline, (event) => {
+    const box = timeline.getBoundingClientRect();
+    const zoom = Number(find("#band").value);
+    const [x, up] = [(event.clientX - box.left) / box.width, (box.bottom - event.clientY) / box.height];
+    return valuesAt(figures[player.current], x, 1 - up / zoom);
+  });
+  for (const figure of figures) {
+    const pick = figure.querySelector(".pick");
+    hover(pick, (event) => {
+      const box = figure.querySelector(`img[data-view="${view()}"]`).getBoundingClientRect();
+      return valuesAt(figure, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
     });
   }
 
@@ -326,6 +445,7 @@
     }
   });
 
-  select(0);
+  hideEmpty();
+  select(choices.findIndex((choice) => choice.defaultChecked));
   refresh();
 })();
