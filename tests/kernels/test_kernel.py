@@ -460,6 +460,36 @@ def test_weights_of_the_callers(shape, dtype):
     check("mix-incons", batch, 2, 1e-10 if dtype == "float64" else 1e-4)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "symmetric", "edge", "wrap"])
+@pytest.mark.parametrize(
+    ("n_fft", "hop", "length"), [(64, 16, 643), (64, 24, 47), (240, 100, 3000), (64, 16, 1)]
+)
+def test_centre_padding_with_copies(n_fft, hop, length, mode):
+    # Samples near an end may be seen many times, on both sides, where the signal is short.
+    p = make(STFT(n_fft, hop, pad_mode=mode), length, 3)
+    for setting in SETTINGS:
+        name, hyper = SETTINGS[setting]
+        check(name, p, 3, 1e-8, **hyper)
+    check("misi", p, 2, init="random", rng=0)
+    check("misi", p, 2, init=initial("given", p))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "wrap"])
+def test_copies_in_ragged_batches_and_trajectories(mode):
+    p = make(STFT(64, 16, pad_mode=mode), 643, 2, batch=(2,), lengths=[643, 301])
+    check("mix-incons", p, 3, momentum=0.4)
+    run = prepare("raar", p, 3, rng=0)
+    for ours, theirs in zip(run.waveforms(), run.on_arrays().waveforms(), strict=True):
+        close(ours, theirs, 1e-9)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "wrap"])
+def test_copies_in_single_precision_and_threads(mode, threaded):
+    p = make(STFT(256, 64, pad_mode=mode), 40_000, 2, "float32")
+    check("misi", p, 3, 1e-3, compare=near)
+    check("mix-incons", p, 3, 1e-3, compare=near)
+
+
 # -- what the kernel leaves to the array path ---------------------------------------------------
 
 

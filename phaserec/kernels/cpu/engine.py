@@ -73,6 +73,7 @@ class Data(NamedTuple):
     side: np.ndarray  # whatever else the sample rule needs, in row layout
     state: np.ndarray  # state spectrograms, as ``Grid.state`` makes them
     hyper: np.ndarray  # table of the rules
+    sums: np.ndarray  # [edge block][source][r][lane]: columns before their gains, if wanted
     task: Task
 
 
@@ -102,11 +103,14 @@ def _drop_missing(geo, z, rows, valid):
 
 
 @jitted
-def _apply_gain(geo, block, tile, at, stride, rows):
-    """Correct the normalisation of a block of columns near an edge."""
+def _apply_gain(geo, block, tile, at, stride, rows, sums):
+    """Correct the normalisation of a block of columns near an edge; the sums are kept if wanted."""
     edge = geo.gain_of[block]
     if edge < 0:
         return
+    if sums.size > 1:
+        for i in range(rows):
+            store(sums, (edge * rows + i) * geo.width, load(tile, at + i * stride))
     for i in range(rows):
         gain = load(geo.gains, (edge * geo.hop + i % geo.hop) * geo.width)
         store(tile, at + i * stride, load(tile, at + i * stride) * gain)
@@ -179,9 +183,9 @@ def _advance(rule, plan, geo, v, w, x, signal, side, state, hyper, task, work, b
 
 
 @_inlined
-def _complete(finish, geo, signal, side, hyper, task, work, column, at, stride):
+def _complete(finish, geo, signal, side, sums, hyper, task, work, column, at, stride):
     """Store a block of columns that no later frame touches: its lanes begin at ``at``."""
-    _apply_gain(geo, column, work.tails, at, stride, task.sources * geo.hop)
+    _apply_gain(geo, column, work.tails, at, stride, task.sources * geo.hop, sums)
     call_finish(
         finish,
         work.tails,
@@ -266,6 +270,7 @@ def iterate(rule, finish, data, work, notes, share):
     plan, geo, task = data.plan, data.geo, data.task
     v, w, x = data.v, data.w, data.x
     signal, side, state, hyper = data.signal, data.side, data.state, data.hyper
+    sums = data.sums
     width, spill = geo.width, geo.spill
     rows = task.sources * geo.hop
     stride = width * (spill + 1)
@@ -324,7 +329,17 @@ def iterate(rule, finish, data, work, notes, share):
                         _hold(work, to, width, pending, stride, rows)
                     else:
                         _complete(
-                            finish, geo, signal, side, hyper, task, work, block, pending, stride
+                            finish,
+                            geo,
+                            signal,
+                            side,
+                            sums,
+                            hyper,
+                            task,
+                            work,
+                            block,
+                            pending,
+                            stride,
                         )
                 for k in range(spill if is_close(sweep, seam, at) else 0):
                     # Columns that the blocks before have begun.
@@ -332,7 +347,17 @@ def iterate(rule, finish, data, work, notes, share):
                     if seam:
                         _add_held(work, held + k * rows * width, width, begun, stride, rows)
                     _complete(
-                        finish, geo, signal, side, hyper, task, work, at.high + k, begun, stride
+                        finish,
+                        geo,
+                        signal,
+                        side,
+                        sums,
+                        hyper,
+                        task,
+                        work,
+                        at.high + k,
+                        begun,
+                        stride,
                     )
         free = seam_begins(sweep)
         turn += 1
@@ -367,6 +392,8 @@ class Pass:
         Whether it looks at the current signal.
     mixed : bool
         Whether the spectrogram it reads is that of the mixture, which ``side`` begins with.
+    sums : ndarray
+        Where sums at the edges are kept; of size 1 where they are not.
     """
 
     rules: Rules
@@ -382,6 +409,7 @@ class Pass:
     coupled: bool
     analyse: bool
     mixed: bool
+    sums: np.ndarray
 
     def run(self, x: np.ndarray | None, iterations: int, threads: int) -> None:
         """Run iterations on several threads.
@@ -464,6 +492,7 @@ class Pass:
             side=self.side,
             state=self.state,
             hyper=np.array([*self.hyper, 0.0], self.grid.dtype),
+            sums=self.sums,
             task=Task(
                 sources=self.sources,
                 group=self._group,

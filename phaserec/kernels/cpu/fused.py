@@ -9,16 +9,18 @@ from typing import Any
 import numba
 import numpy as np
 
+from phaserec._coverage import gain_table
 from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespace, to_numpy
 from phaserec.algorithms import Algorithm, Configured, configure
 from phaserec.kernels.cpu import caching, compiled
+from phaserec.kernels.cpu.copies import Copies
 from phaserec.kernels.cpu.engine import Pass, iterate
 from phaserec.kernels.cpu.fft import is_fast_size
 from phaserec.kernels.cpu.lanes import lane_width
 from phaserec.kernels.cpu.layout import Grid, aligned_zeros
 from phaserec.kernels.cpu.rules import Rules
 from phaserec.kernels.cpu.source import Code, write
-from phaserec.kernels.program import Move, Plan, Program, plan
+from phaserec.kernels.program import Move, Plan, Program, Row, plan
 from phaserec.kernels.trace import Node, trace
 from phaserec.problem import Problem
 from phaserec.starts.phases import random_phases
@@ -69,16 +71,22 @@ def unsuited(problem: Problem, init: Any, values: Mapping[str, Any]) -> str | No
             return (
                 f"{name} is not plain numbers on a CPU: it is on a device, or asks for a gradient"
             )
-    if stft.padding != "constant":
-        return f"centre padding is of kind {stft.padding!r}"
     if stft.hop_length > stft.n_fft:
         return f"hop_length={stft.hop_length} is more than n_fft={stft.n_fft}"
     if not is_fast_size(stft.n_fft):
         return f"n_fft={stft.n_fft} is odd, or its half has a prime factor above 5"
+    if stft.padding != "constant" and not _all_seen(stft):
+        return f"centre padding is of kind {stft.padding!r} where frames hardly see some samples"
     for name, a in arrays.items():
         if not _in_range(to_numpy(a)):
             return f"squares of {name} overflow or vanish in {dtype_name(a)}"
     return None
+
+
+def _all_seen(stft: STFT) -> bool:
+    """Whether frames see every sample, far from the ends."""
+    steady = gain_table(stft.window_values, stft.hop_length, stft.depth)[stft.depth - 1]
+    return bool(np.all(steady > 0))
 
 
 def _plain(a: Array) -> bool:
@@ -126,6 +134,7 @@ def _signature(dtype: np.dtype) -> tuple:
         coupled=False,
         analyse=False,
         mixed=False,
+        sums=silence,
     )
     return step.types()
 
@@ -214,6 +223,7 @@ class Fused:
         if self.mixture_row or self.reads_spectrogram:
             problem.require_mixture()
         self.problem = problem
+        self.padded = problem.stft.padding != "constant"
         self.values = {k: v for k, v in algorithm.values.items() if not isinstance(v, str)}
         self.passes = self.plan.programs
         # One layout of the stored spectrograms for all passes: sources together, or one by one.
@@ -308,6 +318,7 @@ class Fused:
             W = np.broadcast_to(to_numpy(problem.weights), problem.magnitudes.shape)[index]
             W = W[..., :n_frames].reshape(V.shape).astype(self.dtype)
         grid = _grid(stft, n_frames, length, self.dtype)
+        copies = _copies(stft, n_frames, length, self.dtype)
         mixture = None if problem.mixture is None else to_numpy(problem.mixture[index])
         n_sides = max(len(p.sides) for p in self.passes)
         side = grid.zeros(self.mixture_row + n_sides * J)
@@ -318,9 +329,12 @@ class Fused:
             else:
                 x = mixture[:length]
             side[: grid.row_size] = grid.to_rows(x[None])
+            if copies is not None:
+                copies.show(side[: grid.row_size])
         planes = max(len(p.stores) for p in self.passes)
         state = grid.state(planes * J) if planes else aligned_zeros(1, self.dtype)
         signal = grid.zeros(J)
+        sums = aligned_zeros(grid.geometry.gains.size * J if copies else 1, self.dtype)
         X = None
         if self.reads_spectrogram:
             assert mixture is not None
@@ -342,6 +356,7 @@ class Fused:
                 coupled=self.coupled,
                 analyse=program.reads("spec"),
                 mixed=program.reads("X") and X is None,
+                sums=sums,
             )
             threads = numba.get_num_threads() if n * V.size > _WORTH_THREADS else 1
             if not program.reads("given"):
@@ -350,6 +365,15 @@ class Fused:
                 step.run(begun.given[index][..., :n_frames].reshape(V.shape), n, threads)
             else:
                 step.run_once(self._phase_parts(begun.rng, V.shape), _BLOCKS)
+            if copies is not None:
+                first = self.mixture_row * grid.row_size
+                for k, row in enumerate(
+                    (program.result if result else program.signal, *program.sides)
+                ):
+                    begin = first + (k - 1) * signal.size
+                    rows = side[begin : begin + signal.size] if k else signal
+                    copies.add(rows, sums, self._of_sums(row))
+                copies.show(signal)
 
         def write() -> None:
             grid.from_rows(signal, begun.waveforms[index].reshape(J, -1)[:, :length])
@@ -382,7 +406,7 @@ class Fused:
         """
         left = n_iter - self.plan.started
         yield self.plan.start, 1, self.plan.started, not left
-        at_once = 1 if each else max(_AT_LEAST, _CALL // size)
+        at_once = 1 if each or self.padded else max(_AT_LEAST, _CALL // size)
         turns = chain(_turns(self.plan.opening, 1), cycle(_turns(self.plan.cycle, at_once)))
         while left:
             program, times, ends = next(turns)
@@ -407,6 +431,15 @@ class Fused:
         for first in range(0, n_frames, size):
             shape = min(size, n_frames - first), *lead, n_bins
             yield np.moveaxis(random_phases(rng, shape, self.dtype.name), 0, -1)
+
+    def _of_sums(self, row: Row) -> tuple[float, float]:
+        """What a row takes of a spectrogram that is transformed back, and of its mixing error."""
+        parts = []
+        for terms in (row.direct, row.mixed):
+            made = [terms[source] for source in terms if source[0] == "synth"]
+            parts.append(sum(_evaluate(node, self.values) for node in made))
+        direct, error = parts
+        return direct, 0.0 if row.gain is None else error
 
     def _table(self, code: Code, result: bool) -> list[float]:
         nodes = list(code.table)
@@ -456,4 +489,14 @@ def _evaluate(node: Node, values: dict[str, Any]) -> float:
 
 @lru_cache(maxsize=16)
 def _grid(stft: STFT, n_frames: int, length: int, dtype: np.dtype) -> Grid:
-    return Grid(stft.window_values, stft.hop_length, n_frames, length, stft.offset, dtype)
+    shown = None
+    if stft.padding != "constant":
+        shown = stft.gains(length, np.zeros(1))
+    return Grid(stft.window_values, stft.hop_length, n_frames, length, stft.offset, dtype, shown)
+
+
+@lru_cache(maxsize=16)
+def _copies(stft: STFT, n_frames: int, length: int, dtype: np.dtype) -> Copies | None:
+    if stft.padding == "constant":
+        return None
+    return Copies(_grid(stft, n_frames, length, dtype), stft)

@@ -81,9 +81,11 @@ class Grid:
         for centred frames, 0 otherwise.
     dtype : numpy dtype
         float32 or float64.
+    shown : ndarray (length,), optional
+        Gains of the samples, where copies of them beside the signal are seen as well.
     """
 
-    def __init__(self, window, hop: int, frames: int, length: int, start: int, dtype):
+    def __init__(self, window, hop: int, frames: int, length: int, start: int, dtype, shown=None):
         self.dtype = np.dtype(dtype)
         self.length, self.start = length, start
         size = len(window)
@@ -93,10 +95,10 @@ class Grid:
         spill = max(1, -(-(depth - 1) // width))
         # An odd number of cache lines keeps the rows off each other's cache sets.
         columns = ((blocks + 2 * spill) | 1) * width
-        steady = gain_table(window, hop, depth)[depth - 1]
+        self.depth, self.steady = depth, gain_table(window, hop, depth)[depth - 1]
+        steady = self.steady
         sample = np.arange(size)
-        table = gain_table(window, hop, frames)
-        gain_of, gains = self._gains(table, steady, depth, frames, width, blocks + spill)
+        gain_of, gains = self._gains(window, hop, frames, width, blocks + spill, shown)
         window = np.asarray(window, np.float64)
         self.plan: Plan = make_plan(size, self.dtype)
         self.geometry = Geometry(
@@ -115,26 +117,32 @@ class Grid:
             ramp=np.arange(width).astype(self.dtype),
         )
 
-    def _gains(self, table, steady, depth, frames, width, count):
+    def _gains(self, window, hop, frames, width, count, shown):
         """Tabulate the edge gains of the blocks that hold a sample that is not steady."""
-        hop = steady.size
-        # Columns reached by every possible frame and wholly inside the signal.
-        first = max(depth - 1, -(-self.start // hop))
-        last = min(frames, (self.start + self.length) // hop)
+        steady, depth = self.steady, self.depth
+        table = gain_table(window, hop, frames)
+        # Columns reached by every possible frame and wholly inside the signal, without copies.
+        beside = self.start if shown is not None else 0
+        first = max(depth - 1, -(-(self.start + beside) // hop))
+        last = min(frames, (self.start + self.length - beside) // hop)
         gain_of = np.full(count, -1, np.int64)
         tables = []
         for block in range(count):
             q = np.arange(block * width, (block + 1) * width)
             if q[0] >= first and q[-1] < last:
                 continue
+            place = q * hop + np.arange(hop)[:, None] - self.start
+            inside = (place >= 0) & (place < self.length)
             gain = np.zeros((hop, width))
-            reached = q < frames + depth - 1
-            gain[:, reached] = table[table_rows(q[reached], depth, frames)].T
+            if shown is None:
+                reached = q < frames + depth - 1
+                gain[:, reached] = table[table_rows(q[reached], depth, frames)].T
+            else:
+                gain[inside] = shown[place[inside]]
             # The synthesis window has the steady gain already, which is 0 only where all are.
             gain = np.divide(gain, steady[:, None], out=np.zeros_like(gain), where=gain > 0)
-            place = q * hop + np.arange(hop)[:, None] - self.start
             gain_of[block] = len(tables)
-            tables.append(np.where((place >= 0) & (place < self.length), gain, 0).ravel())
+            tables.append(np.where(inside, gain, 0).ravel())
         gains = aligned_zeros(max(1, len(tables)) * hop * width, self.dtype)
         if tables:
             gains[:] = np.concatenate(tables)
