@@ -75,7 +75,7 @@ def configure(algorithm: AlgorithmLike, given: Mapping[str, Value]) -> Configure
     given = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
     own = dict(given)
     alpha: Value = 0.0
-    if MOMENTUM.name in own and MOMENTUM in base.known:
+    if MOMENTUM.name in own and not base.has_momentum:
         alpha = own.pop(MOMENTUM.name)
         MOMENTUM.check(alpha)
     base.check(own)

@@ -52,8 +52,12 @@ class Algorithm:
     @property
     def known(self) -> tuple[Hyper, ...]:
         """Hyper-parameters that it takes: its own, and the momentum that goes with every one."""
-        own = any(h.name == MOMENTUM.name for h in self.hyper)
-        return self.hyper if own else (*self.hyper, MOMENTUM)
+        return self.hyper if self.has_momentum else (*self.hyper, MOMENTUM)
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether it has a momentum of its own, however declared; others get it around them."""
+        return any(h.name == MOMENTUM.name for h in self.hyper)
 
     def parse(self, words: Mapping[str, str | None]) -> dict[str, Value]:
         """Hyper-parameters as values of what was typed.

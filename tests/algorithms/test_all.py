@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phaserec import STFT, Problem, invert, iterate
-from phaserec.algorithms import ALGORITHMS, names, resolve
+from phaserec.algorithms import ALGORITHMS, NonNegative, configure, names, resolve
 
 ALL = names()
 DESCENDING = [name for name in ALL if ALGORITHMS[name].descends]
@@ -269,6 +269,17 @@ def test_momentum_accelerates_any_algorithm(name, backend, make_problem):
 def test_no_momentum_is_the_plain_algorithm(name, numpy64, make_problem):
     p = make_problem(numpy64)
     np.testing.assert_array_equal(last(name, p, momentum=0), last(name, p))
+
+
+def test_a_momentum_of_its_own_goes_to_the_step_however_it_is_declared(numpy64, make_problem):
+    # Range and default are those of the momentum that goes around an algorithm without one.
+    def mine(S, p, momentum: NonNegative = 0.0):
+        return p.mag(p.cons(S)) * (1 + momentum)
+
+    p = make_problem(numpy64)
+    S = p.start()
+    np.testing.assert_array_equal(last(mine, p, 1, momentum=0.5), 1.5 * p.mag(p.cons(S)))
+    assert configure(mine, {"momentum": 0.5}).entry.memory == 0
 
 
 @pytest.mark.parametrize("name", ALL)
