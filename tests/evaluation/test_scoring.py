@@ -4,7 +4,10 @@ import json
 import math
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from phaserec.evaluation import (
     METRICS,
     Item,
     Row,
+    Settings,
     Undefined,
     joint_metric,
     match,
@@ -215,6 +219,26 @@ def test_pesq_and_stoi_are_the_packages(data):
     high = audio.resample(np.stack([clean, noisy]), 16000, 44100)
     (row,) = score(*high, 44100, metrics=["pesq"])
     assert row.values["pesq"] == pytest.approx(pesq.pesq(16000, clean, noisy, "wb"), abs=0.02)
+
+
+def test_stoi_changes_what_belongs_to_all_threads_in_one_of_them_at_a_time(monkeypatch):
+    needs("stoi")
+    together = threading.Barrier(2)
+
+    def stoi(*signals, **options):
+        try:
+            together.wait(timeout=0.3)
+        except threading.BrokenBarrierError:
+            return 1.0  # the other one waits outside
+        return 0.0
+
+    monkeypatch.setattr(import_module("pystoi"), "stoi", stoi)
+    s = np.random.default_rng(0).standard_normal(2000)
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(METRICS["stoi"].function, [s, s], [s, s], [Settings(RATE)] * 2)
+        assert list(found) == [1.0, 1.0]
+    assert warnings.filters == filters
 
 
 def test_improvements_are_differences():
