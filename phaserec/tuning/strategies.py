@@ -21,7 +21,7 @@ from phaserec._xp import as_int, to_numpy
 from phaserec.algorithms import configure, resolve
 from phaserec.corpus.mixtures import Item
 from phaserec.corpus.workers import available_cores
-from phaserec.evaluation import METRICS, Metric, Settings, by_source
+from phaserec.evaluation import METRICS, Metric, Settings, Undefined, by_source
 from phaserec.evaluation import resolve as resolve_metrics
 from phaserec.problem import Problem
 from phaserec.solving import NotFinite, prepare
@@ -101,12 +101,23 @@ class Search:
 
         Candidates that ran on more items come first; of equal ones the earlier does. Iterations
         are the fewest whose score is the highest, to a thousandth of a dB.
+
+        Raises
+        ------
+        ValueError
+            If the score of no candidate is a number, so that nothing can be chosen.
         """
         choices = []
         for k, candidate in enumerate(self.candidates):
             curve = self.curve(k)
             n_iter = fewest(curve)
             choices.append((-self.runs[k], -curve[n_iter], n_iter, k, candidate))
+        if all(score == np.inf for _, score, *_ in choices):
+            raise ValueError(
+                f"the {self.statistic} score over items is a number for no candidate; leave out "
+                "items on which the score is undefined (silent estimates, too little speech), or "
+                "choose another one"
+            )
         return [Choice(c, n, float(-score)) for _, score, n, _, c in sorted(choices, key=_order)]
 
 
@@ -346,8 +357,8 @@ def given(
         assert item.estimates is not None
         which = _which(item, source)
         settings = Settings(item.rate, stft)
-        scores = by_source(metric, item.references[:, which], item.estimates[:, which], settings)
-        values.append(np.mean(scores))
+        signals = item.references[:, which], item.estimates[:, which]
+        values.append(_measured(metric, *signals, settings))
     return float(summarise(np.array(values), statistic))
 
 
@@ -416,9 +427,9 @@ def _score_item(
     settings = Settings(item.rate, stft)
 
     def measure(waveforms: np.ndarray) -> float:
-        return float(np.mean(by_source(metric, references, waveforms[:, which], settings)))
+        return _measured(metric, references, waveforms[:, which], settings)
 
-    # A candidate that diverges scores worst, without a word.
+    # A candidate that diverges scores worst, without a word, as one whose score is undefined.
     scores = np.full((len(candidates), n_iter + 1), -np.inf)
     scores[:, 0] = measure(to_numpy(problem.waveforms(problem.start())))
     with np.errstate(all="ignore"):
@@ -428,3 +439,15 @@ def _score_item(
                 for n, waveforms in enumerate(run.waveforms(), start=1):
                     scores[k, n] = measure(to_numpy(waveforms))
     return scores
+
+
+def _measured(
+    metric: Metric, references: np.ndarray, estimates: np.ndarray, settings: Settings
+) -> float:
+    """Mean score of sources ``(channels, J, time)``; −inf, the worst, where it is no number."""
+    try:
+        with np.errstate(invalid="ignore"):
+            score = float(np.mean(by_source(metric, references, estimates, settings)))
+    except Undefined:
+        return -np.inf
+    return -np.inf if np.isnan(score) else score
