@@ -23,6 +23,7 @@ from phaserec.evaluation import (
     Row,
     Settings,
     Undefined,
+    by_source,
     joint_metric,
     match,
     metric,
@@ -252,6 +253,29 @@ def test_improvements_are_differences():
         np.testing.assert_allclose(values(rows, name), np.subtract(after, before))
     with pytest.raises(ValueError, match="si-sdri, sdri need the mixture"):
         score(s, e, RATE, metrics=["si-sdri", "sdri"])
+
+
+@pytest.mark.parametrize("name", WAVEFORM)
+def test_values_by_source_are_those_of_the_rows(name):
+    s, e = scene(channels=2)
+    s[0, 1] = 0  # one channel does not sound
+    s, e = s.astype(np.float32), e.astype(np.float32)
+    seen = by_source(name, np.moveaxis(s, 0, 1), np.moveaxis(e, 0, 1), Settings(RATE))
+    assert np.all(np.isfinite(seen))
+    assert list(seen) == values(score(s, e, RATE, metrics=[name]), name)
+    s[0] = 0
+    silent, other = by_source(name, np.moveaxis(s, 0, 1), np.moveaxis(e, 0, 1), Settings(RATE))
+    assert math.isnan(silent) and other == seen[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"), [("sdri", "the mixture"), ("bss-sources", "all sources together")]
+)
+def test_values_by_source_are_of_one_waveform(name, needs, monkeypatch):
+    monkeypatch.setattr(metrics_module, "find_spec", lambda name: True)
+    s, e = scene(channels=1)
+    with pytest.raises(ValueError, match=f"metric {name} needs {needs}; call score"):
+        by_source(name, s, e, Settings(RATE))
 
 
 def test_values_of_channels_are_averaged():
