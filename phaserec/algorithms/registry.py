@@ -84,12 +84,11 @@ class Algorithm:
 
     def check(self, hyper: Mapping[str, Value]) -> None:
         """Raise ValueError for a hyper-parameter that does not exist or is out of range."""
-        known = {h.name: h for h in self.hyper}
+        known = {h.name: h for h in self.known}
         for name, value in hyper.items():
             if name not in known:
-                has = ", ".join(known) or "none"
                 raise ValueError(
-                    f"{self.name} has no hyper-parameter {name!r} (it has: {has})"
+                    f"{self.name} has no hyper-parameter {name!r} (it has: {', '.join(known)})"
                     + suggestion(name, known)
                 )
             known[name].check(value)

@@ -214,7 +214,7 @@ def candidates(
             found.setdefault(repr((candidate.algorithm, sorted(candidate.items))), candidate)
     for name in grid:
         if name not in used:
-            known = {h.name for each in algorithms for h in resolve(each).hyper}
+            known = {h.name for each in algorithms for h in resolve(each).known}
             raise ValueError(
                 f"no hyper-parameter of {', '.join(algorithms)} is called {name!r}"
                 + suggestion(name, known)

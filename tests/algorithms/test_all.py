@@ -322,6 +322,8 @@ def test_an_unknown_algorithm_suggests_a_near_one(given, meant, numpy64, make_pr
 def test_an_unknown_hyper_parameter_suggests_a_near_one(numpy64, make_problem):
     with pytest.raises(ValueError, match=r"sigm.*did you mean 'sigma'"):
         iterate("aux", make_problem(numpy64), 1, sigm=1.0)
+    with pytest.raises(ValueError, match=r"it has: momentum\); did you mean 'momentum'"):
+        iterate("misi", make_problem(numpy64), 1, momentun=0.5)
 
 
 @pytest.mark.parametrize("name", ALL)

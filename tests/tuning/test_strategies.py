@@ -77,6 +77,7 @@ def test_candidates_are_different_and_words_are_read():
     "algorithms, grid, word",
     [
         (["misi", "aux"], {"sigm": [1]}, "'sigm'; did you mean 'sigma'"),
+        (["misi", "aux"], {"momentun": [1]}, "'momentun'; did you mean 'momentum'"),
         (["misi"], {"sigma": [1]}, "misi is called 'sigma'"),
         (["aux"], {"sigma": [0.1, -1]}, "sigma=-1"),
         (["aux"], {"sigma": ["loud"]}, "sigma='loud'"),
