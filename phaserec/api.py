@@ -217,7 +217,9 @@ def griffinlim(
     pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
         Centre padding of the analysis. With ``"constant"`` the results are librosa's. With copies
         its inverse is not that of least squares; here it is, and results differ within
-        ``(n_iter + 1) n_fft`` samples of the ends.
+        ``(n_iter + 1) n_fft`` samples of the ends. So they do without ``center`` where a window
+        begins at zero, as Hann: librosa divides by next to nothing there; samples that frames
+        hardly see are zero here.
     momentum : float, default 0.99
         Momentum, the paper's α; above 1 may diverge (a warning says so).
     init : {"random", None} or complex array, default "random"
