@@ -30,7 +30,7 @@ from phaserec.stft import STFT
 STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 STRATEGIES = ("grid", "halving")
 
-# dB; smaller differences are rounding, where an algorithm has come to rest.
+# In the unit of the score; smaller differences are rounding, where an algorithm has come to rest.
 TOLERANCE = 1e-3
 
 # σ of the published experiment (Magron & Virtanen, EUSIPCO 2023).
@@ -56,7 +56,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """A candidate with a number of iterations, and its score in dB on the items searched on."""
+    """A candidate with a number of iterations, and its score on the items searched on."""
 
     candidate: Candidate
     n_iter: int
@@ -72,7 +72,7 @@ class Search:
     candidates : tuple of Candidate
         What was tried.
     scores : ndarray, shape (candidates, items, n_iter + 1)
-        dB after 0, 1, … iterations; NaN where a candidate did not run on an item.
+        After 0, 1, … iterations; NaN where a candidate did not run on an item.
     statistic : str
         How scores are summed up over items.
     """
@@ -100,7 +100,7 @@ class Search:
         """Every candidate at its best number of iterations, the best first.
 
         Candidates that ran on more items come first; of equal ones the earlier does. Iterations
-        are the fewest whose score is the highest, to a thousandth of a dB.
+        are the fewest whose score is the highest, to :data:`TOLERANCE`.
 
         Raises
         ------
@@ -131,7 +131,7 @@ def fewest(curve: np.ndarray) -> int:
     Parameters
     ----------
     curve : ndarray, shape (n_iter + 1,)
-        dB after 0, 1, … iterations.
+        Scores after 0, 1, … iterations.
 
     Returns
     -------
@@ -147,14 +147,14 @@ def summarise(scores: np.ndarray, statistic: str) -> np.ndarray:
     Parameters
     ----------
     scores : ndarray, shape (items, ...)
-        dB.
+        Scores.
     statistic : {"median", "mean"}
         How.
 
     Returns
     -------
     ndarray, shape (...)
-        dB.
+        In the unit of the score.
     """
     if len(scores) == 0:
         return np.full(scores.shape[1:], -np.inf)
@@ -349,7 +349,7 @@ def given(
     Returns
     -------
     float
-        dB, over items.
+        In the unit of the score, over items.
     """
     metric = _metric(score)
     values = []

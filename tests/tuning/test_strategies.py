@@ -367,6 +367,18 @@ def test_tune_writes_a_preset_that_invert_reads(tune, capsys):
     assert f"{preset.n_iter} iterations" in capsys.readouterr().out
 
 
+def test_scores_are_printed_in_their_unit(tune, metrics):
+    @metric("loudest", unit="Pa")
+    def loudest(reference, estimate, settings):
+        """The largest sample."""
+        return float(np.max(estimate))
+
+    metrics["bare"] = replace(metrics["loudest"], name="bare", unit="")
+    for score, words in {"loudest": "loudest of speech in Pa", "bare": "bare of speech"}.items():
+        arguments = ("--algo", "misi", *SMALL[:4], "--score", score, "--source", "speech")
+        assert tune("valid", *arguments)[1].startswith(f"median {words} on the 2 items of valid\n")
+
+
 def test_the_score_on_the_test_folder_is_that_of_the_preset(tune):
     tune("valid", "--algo", "misi", *SMALL[:4], "--test", "test", "--score", "snr")
     preset = presets.read("preset.json")
