@@ -62,8 +62,9 @@ def invert(
         ``"griffin-lim"`` and its relatives do not.
     n_iter : int, default 20
         Number of iterations.
-    init : {"mixture", "random", "zero"} or complex array, optional
-        Initial phase; by default that of the mixture, or random without one.
+    init : str or complex array, optional
+        Initial phase: name of a start (:mod:`phaserec.starts`), or that of a spectrogram; by
+        default that of the mixture, or random without one.
     length : int, optional
         Length of the waveforms in samples, needed only without a mixture waveform.
     lengths : array_like of int, optional

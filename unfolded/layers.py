@@ -428,8 +428,8 @@ class UnfoldedInversion(nn.Module):
             Target magnitudes, float32 or float64.
         mixture : Tensor, shape (..., time) or (..., F, T), optional
             Waveform (or complex spectrogram) of the mixture, for algorithms that mix.
-        init : {"mixture", "random", "zero"} or complex Tensor, optional
-            Initial phase, see :meth:`phaserec.Problem.start`.
+        init : str or complex Tensor, optional
+            Name of a start, or a spectrogram, see :meth:`phaserec.Problem.start`.
         length : int, optional
             Samples of the result, needed only without a mixture waveform.
         lengths : array_like of int, optional
