@@ -4,7 +4,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
+from threading import RLock
 from typing import Any, TypeVar
 
 from phaserec._words import suggestion
@@ -29,10 +31,13 @@ def _declarations() -> str | None:
     for folder in (path or os.curdir for path in sys.path):
         if os.path.isfile(folder):
             return None
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        names = []
+        with suppress(OSError):  # what cannot be read holds nothing that could be imported
+            names = os.listdir(folder)
+        for name in names:
             file = os.path.join(folder, name, "entry_points.txt")
-            if name.endswith("-info") and os.path.isfile(file):
-                with open(file, encoding="utf-8", errors="replace") as opened:
+            if name.endswith("-info"):
+                with suppress(OSError), open(file, encoding="utf-8", errors="replace") as opened:
                     texts.append(opened.read())
     return "\n".join(texts)
 
@@ -53,6 +58,7 @@ class Registry(dict[str, T]):
         self._noun, self._group = noun, group
         self._makers: dict[str, Callable[..., Any]] = {}
         self._loaded = False
+        self._loading = RLock()
 
     def add(self, name: str, entry: T, made_of: Callable[..., Any]) -> None:
         """Register an entry.
@@ -87,7 +93,9 @@ class Registry(dict[str, T]):
         UserWarning
             If a package cannot be imported; the others are there all the same.
         """
-        if not self._loaded:
+        with self._loading:  # other threads wait; what is being imported may ask, too
+            if self._loaded:
+                return self
             self._loaded = True
             for point in _declared(self._group):
                 try:

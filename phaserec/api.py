@@ -1,5 +1,7 @@
 """Functions for everyday use: magnitudes in, waveforms out."""
 
+import numbers
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from phaserec._typing import (
     Window,
 )
 from phaserec._xp import as_array, as_int, like, namespace
-from phaserec.algorithms.hyper import NonNegative
+from phaserec.algorithms.hyper import MOMENTUM, NonNegative
 from phaserec.algorithms.registry import AlgorithmLike, describe
 from phaserec.problem import Problem
 from phaserec.solving.prepared import prepare
@@ -61,8 +63,9 @@ def invert(
         ``"griffin-lim"`` and its relatives do not.
     n_iter : int, default 20
         Number of iterations.
-    init : {"mixture", "random", "zero"} or complex array, optional
-        Initial phase; by default that of the mixture, or random without one.
+    init : str or complex array, optional
+        Initial phase: name of a start (:mod:`phaserec.starts`), or that of a spectrogram; by
+        default that of the mixture, or random without one.
     length : int, optional
         Length of the waveforms in samples, needed only without a mixture waveform.
     lengths : array_like of int, optional
@@ -221,7 +224,9 @@ def griffinlim(
     pad_mode : {"constant", "reflect", "symmetric", "edge", "wrap"}, default "constant"
         Centre padding of the analysis. With ``"constant"`` the results are librosa's. With copies
         its inverse is not that of least squares; here it is, and results differ within
-        ``(n_iter + 1) n_fft`` samples of the ends.
+        ``(n_iter + 1) n_fft`` samples of the ends. So they do without ``center`` where a window
+        begins at zero, as Hann: librosa divides by next to nothing there; samples that frames
+        hardly see are zero here.
     momentum : float, default 0.99
         Momentum, the paper's α; above 1 may diverge (a warning says so).
     init : {"random", None} or complex array, default "random"
@@ -251,6 +256,7 @@ def griffinlim(
     _check_drop_in(momentum, init)
     n_iter = as_int("n_iter", n_iter, 0)
     V = as_array("S", S)
+    kind = V.dtype if dtype is None else _real_dtype(V, dtype)
     n_fft = _n_fft(V, n_fft)
     if hop_length is None:
         hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
@@ -260,15 +266,12 @@ def griffinlim(
     c = _librosa_start(problem, init, _librosa_rng(random_state, rng))
     # The result has the target magnitudes once more: it is t of the next iteration.
     y = prepare(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum).result()
-    if dtype is not None:
-        y = namespace(y).astype(y, _real_dtype(y, dtype))
-    return cast(ArrayT, y)
+    return cast(ArrayT, namespace(y).astype(y, kind, copy=False))
 
 
 def _check_drop_in(momentum: float, init: Init) -> None:
-    if momentum < 0:
-        raise ValueError(f"momentum={momentum} must not be negative")
-    if momentum > 1:
+    MOMENTUM.check(momentum)
+    if isinstance(momentum, numbers.Real) and momentum > 1:
         warnings.warn(f"momentum={momentum} above 1 can diverge", UserWarning, stacklevel=4)
     if isinstance(init, str) and init != "random":
         raise ValueError(f"init={init!r} must be 'random', None or a complex array")
@@ -324,8 +327,13 @@ def _n_fft(magnitudes: Array, n_fft: int | None) -> int:
     return 2 * (shape[-2] - 1) if n_fft is None else n_fft
 
 
-def _real_dtype(y: Array, dtype: DType) -> Any:
-    """A numpy dtype names a dtype of any library."""
-    if not isinstance(y, np.ndarray):
-        return dtype
-    return getattr(np, np.dtype(cast(np.dtype, dtype)).name)
+def _real_dtype(V: Array, dtype: DType) -> Any:
+    """The dtype of the library of V that has the name of a dtype of any library."""
+    try:
+        name = np.dtype(cast(np.dtype, dtype)).name
+    except TypeError:  # not one of numpy's
+        name = str(dtype).rpartition(".")[2]
+    found = getattr(namespace(V), name, None)
+    if found is None or not re.fullmatch(r"b?float\d+", name):
+        raise ValueError(f"dtype={dtype!r} must be a floating-point type, such as 'float32'")
+    return found

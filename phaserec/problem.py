@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from phaserec import projectors, starts
+from phaserec import projectors
 from phaserec._typing import ArrayT, Init, Lengths, Seed
 from phaserec._xp import (
     Array,
@@ -21,6 +21,7 @@ from phaserec._xp import (
     same_backend,
     to_numpy,
 )
+from phaserec.starts.registry import begin
 from phaserec.stft import STFT
 
 
@@ -189,7 +190,7 @@ class Problem:
         ValueError
             If ``init`` or ``rng`` is not one of these.
         """
-        return starts.begin(self, init, rng)
+        return begin(self, init, rng)
 
     def waveforms(self, S: ArrayT) -> ArrayT:
         """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``."""

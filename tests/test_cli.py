@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phaserec import STFT, audio, measures
+from phaserec import STFT, algorithm, audio, measures
 from phaserec.cli import main
 from phaserec.commands import console
 
@@ -288,6 +288,25 @@ def test_every_algorithm_runs_from_the_command_line(phaserec):
         )
         assert (code, err) == (0, ""), name
         assert "nan" not in out
+
+
+def test_an_option_of_the_command_is_not_a_hyper_parameter_of_its_name(phaserec, registry):
+    @algorithm
+    def collides(S, p, window=0.5, init=0.5, report_seconds=0.5, help=0.5, shift=0.5):
+        return p.mix(p.mag(p.cons(S))) + shift * sum((window, init, report_seconds, help)) * S
+
+    taken = ("help", "init", "report_seconds", "window")
+    for args in (["--help"], ["--algo=collides", "--window=hamming", "--shift=0", "--init=zero"]):
+        with pytest.warns(UserWarning) as told:
+            code, out, err = phaserec("invert", "--n-iter", 1, *args)
+        assert (code, err) == (0, "")
+        assert out.count("  --window ") <= 1
+        for name, warning in zip(taken, told, strict=True):
+            said = f"the hyper-parameter {name} of collides [0.5] is no option here"
+            assert str(warning.message).startswith(said)
+    assert "collides, shift=0.0, 1 iterations" in out
+    with pytest.warns(UserWarning):
+        assert "--init " in phaserec("tune", "--help")[1]  # of the algorithm, where it is free
 
 
 # Bad input ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The table of algorithms in the documentation says what the registry says."""
+"""The tables of algorithms and starts in the documentation say what the registries say."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ import pytest
 import phaserec
 from phaserec.algorithms import NonNegative, Range
 from phaserec.solving import prepare, structural_reason
+from phaserec.starts import STARTS, Start
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -29,9 +30,9 @@ def table(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])  # the settings add to it
     source, built = tmp_path / "source", tmp_path / "built"
     source.mkdir()
-    (source / "index.rst").write_text("Page\n====\n\n.. algorithms::\n")
 
-    def build():
+    def build(directive="algorithms"):
+        (source / "index.rst").write_text(f"Page\n====\n\n.. {directive}::\n")
         warnings = StringIO()
         with docutils_namespace():  # the next test registers the same again
             app = Sphinx(source, DOCS, built, built, "xml", status=None, warning=warnings)
@@ -109,6 +110,22 @@ def test_what_is_registered_appears(table, registry):
         ["none"],
         [f"arrays: {structural_reason(registry['array-step'])}"],
     ]
+
+
+def test_every_start_has_a_row(table, monkeypatch):
+    def upside_down(p, rng):
+        """Minus ``V``.
+
+        In every bin.
+        """
+
+    entry = Start("upside-down", upside_down, "A*uthor_, 2026", True)
+    monkeypatch.setitem(STARTS, entry.name, entry)
+    rows = table("starts")
+    assert list(rows) == list(STARTS)
+    assert rows["random"] == [["random", STARTS["random"].summary], ["nothing"]]
+    assert rows["mixture"][1] == ["a mixture"]
+    assert rows["upside-down"] == [["upside-down", "Minus V.", "A*uthor_, 2026"], ["a mixture"]]
 
 
 def test_the_machine_is_the_one_that_runs(registry, make_problem, numpy64):

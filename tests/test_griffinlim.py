@@ -120,8 +120,16 @@ def test_torch(momentum):
     ours = griffinlim(torch.from_numpy(S), n_iter=4, momentum=momentum, rng=3)
     assert ours.dtype == torch.float64
     np.testing.assert_allclose(ours, griffinlim(S, n_iter=4, momentum=momentum, rng=3), atol=1e-9)
-    narrow = griffinlim(torch.from_numpy(S), n_iter=1, dtype=torch.float32)
-    assert narrow.dtype == torch.float32
+
+
+def test_a_dtype_of_one_library_names_that_of_the_other():
+    torch = pytest.importorskip("torch")
+    S = magnitudes()
+    for kind in ("float32", np.float32, np.dtype("float32"), torch.float32):
+        assert griffinlim(torch.from_numpy(S), n_iter=1, dtype=kind).dtype == torch.float32
+        assert griffinlim(S, n_iter=1, dtype=kind).dtype == np.float32
+    with pytest.raises(ValueError, match=r"dtype=torch\.int16 must be a floating-point"):
+        griffinlim(S, dtype=torch.int16)
 
 
 def test_the_two_names_of_the_generator():
@@ -147,11 +155,15 @@ def test_the_true_phase_is_a_fixed_point(momentum, mode):
         np.testing.assert_allclose(back, x, atol=1e-9)
 
 
-@pytest.mark.parametrize("mode", ["reflect", "symmetric", "edge"])
+@pytest.mark.parametrize(
+    "given",
+    [*({"pad_mode": mode} for mode in ("reflect", "symmetric", "edge")), {"center": False}],
+    ids=str,
+)
 @pytest.mark.parametrize("n_iter", [0, 1, 3])
-def test_copies_in_the_padding_differ_from_librosa_near_the_ends_alone(n_iter, mode):
+def test_other_ends_differ_from_librosa_near_the_ends_alone(n_iter, given):
     S = magnitudes(n_frames=60)
-    arguments = {"n_iter": n_iter, "pad_mode": mode, "random_state": 0}
+    arguments = {"n_iter": n_iter, "random_state": 0, **given}
     theirs, ours = librosa.griffinlim(S, **arguments), griffinlim(S, **arguments)
     assert ours.shape == theirs.shape
     assert not np.allclose(ours, theirs)
@@ -261,6 +273,11 @@ def test_misi_takes_the_padding(mode):
         ({"rng": 1, "random_state": 1}, "random_state and rng"),
         ({"momentum": -0.1}, "momentum=-0.1"),
         ({"momentum": float("nan")}, "momentum=nan"),
+        ({"momentum": None}, "momentum=None must be a number"),
+        ({"momentum": "fast"}, "momentum='fast' must be a number"),
+        ({"dtype": np.int16}, "dtype=.*int16.* must be a floating-point type"),
+        ({"dtype": complex}, "dtype=.*complex.* must be a floating-point type"),
+        ({"dtype": "float_power"}, "dtype='float_power' must be a floating-point type"),
         ({"pad_mode": "mirror"}, "pad_mode='mirror' must be one of"),
         ({"n_iter": -1}, "n_iter=-1"),
         ({"n_fft": 512}, "F=33"),
@@ -275,9 +292,10 @@ def test_mistakes(arguments, message):
         griffinlim(**({"S": magnitudes()} | arguments))
 
 
-def test_momentum_above_one_warns():
+@pytest.mark.parametrize("kind", [float, np.float32])
+def test_momentum_above_one_warns(kind):
     with pytest.warns(UserWarning, match=r"momentum=1\.1"):
-        griffinlim(magnitudes(), n_iter=1, momentum=1.1)
+        griffinlim(magnitudes(), n_iter=1, momentum=kind(1.1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         griffinlim(magnitudes(), n_iter=1, momentum=1)

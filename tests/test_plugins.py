@@ -4,9 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
+
+from phaserec._registry import Registry, _declarations
 
 ALGORITHM = '''
 from typing import Annotated
@@ -158,3 +162,45 @@ def test_a_package_that_is_broken_is_named_and_others_work(theirs):
         assert "'random'" in done.stdout and "upside-down" not in done.stdout
     finally:
         broken.write_text(START)
+
+
+def test_folders_of_the_path_that_cannot_be_read_are_passed_over(tmp_path, monkeypatch):
+    # Whoever may do anything can list any folder: the refusal is played.
+    info = tmp_path / "readable" / "theirs-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "entry_points.txt").write_text(POINTS)
+    (tmp_path / "closed").mkdir()
+    folders = [str(tmp_path / name) for name in ("closed", "gone", "readable")]
+    listdir = os.listdir
+
+    def refusing(folder):
+        if folder == folders[0]:
+            raise PermissionError(13, "Permission denied", folder)
+        return listdir(folder)
+
+    monkeypatch.setattr(sys, "path", folders)
+    monkeypatch.setattr(os, "listdir", refusing)
+    assert _declarations.__wrapped__() == POINTS
+
+
+def test_a_second_thread_waits_for_what_packages_declare(monkeypatch):
+    registry = Registry("thing", "nobody.things")
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        value = "slow.module"
+
+        def load(self):
+            begun.set()
+            assert go_on.wait(10)
+            assert registry.find("thing") is None  # it may ask while it is imported
+            registry.add("thing", 1, print)
+
+    monkeypatch.setattr("phaserec._registry._declared", lambda group: [Slow()])
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(registry.find, "thing")
+        assert begun.wait(10)
+        second = pool.submit(registry.find, "thing")
+        early = wait([second], timeout=0.1).done
+        go_on.set()
+        assert not early and (first.result(), second.result()) == (1, 1)

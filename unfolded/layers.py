@@ -18,7 +18,6 @@ from phaserec._typing import Projectors
 from phaserec._xp import as_int
 from phaserec.algorithms import (
     ALGORITHMS,
-    MOMENTUM,
     Algorithm,
     Hyper,
     Range,
@@ -222,6 +221,7 @@ class _Layer(nn.Module):
     def __init__(
         self,
         entry: Algorithm,
+        accelerated: bool,
         known: tuple[Hyper, ...],
         hyper: dict[str, Any],
         shapes: dict[str, tuple[int, ...]],
@@ -232,7 +232,7 @@ class _Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.entry = entry
-        self.accelerated = MOMENTUM in known
+        self.accelerated = accelerated
         trained = {h.name: h for h in known if _is_trained(h, hyper[h.name])}
         self.constants = {name: value for name, value in hyper.items() if name not in trained}
         self.hyper = nn.ModuleDict()
@@ -354,9 +354,8 @@ class UnfoldedInversion(nn.Module):
         start = hyper | ({} if momentum is None else {"momentum": momentum})
         self.entry = configure(algorithm, start).base
         self._registered = ALGORITHMS.get(self.entry.name) == self.entry
-        known = self.entry.hyper
-        self._accelerated = momentum is not None and all(h.name != "momentum" for h in known)
-        known = (*known, MOMENTUM) if self._accelerated else known
+        self._accelerated = momentum is not None and not self.entry.has_momentum
+        known = self.entry.known if self._accelerated else self.entry.hyper
         values = {h.name: h.default for h in known} | start
         if sigma_per_frequency and "sigma" not in values:
             raise ValueError(
@@ -380,8 +379,9 @@ class UnfoldedInversion(nn.Module):
         shapes: dict[str, tuple[int, ...]] = {}
         if sigma_per_frequency:
             shapes["sigma"] = (stft.n_bins, 1)
+        n_sources, entry, accelerated = self.n_sources, self.entry, self._accelerated
         self.layers = nn.ModuleList(
-            _Layer(self.entry, known, values, shapes, self.n_sources, refine, stft.n_fft, dtype)
+            _Layer(entry, accelerated, known, values, shapes, n_sources, refine, stft.n_fft, dtype)
             for _ in range(1 if tied else self.n_layers)
         )
         self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None
@@ -428,8 +428,8 @@ class UnfoldedInversion(nn.Module):
             Target magnitudes, float32 or float64.
         mixture : Tensor, shape (..., time) or (..., F, T), optional
             Waveform (or complex spectrogram) of the mixture, for algorithms that mix.
-        init : {"mixture", "random", "zero"} or complex Tensor, optional
-            Initial phase, see :meth:`phaserec.Problem.start`.
+        init : str or complex Tensor, optional
+            Name of a start, or a spectrogram, see :meth:`phaserec.Problem.start`.
         length : int, optional
             Samples of the result, needed only without a mixture waveform.
         lengths : array_like of int, optional

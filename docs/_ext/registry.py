@@ -1,4 +1,4 @@
-"""The directive ``algorithms``: a table of the registry, so that the page cannot go out of date."""
+"""The directives ``algorithms`` and ``starts``: tables of registries that cannot go out of date."""
 
 import inspect
 import math
@@ -12,8 +12,7 @@ from sphinx.util.rst import escape
 
 from phaserec.algorithms import ALGORITHMS, Algorithm, Hyper
 from phaserec.solving import structural_reason
-
-_HEADER = [["Algorithm"], ["Hyper-parameters"], ["Objective"], ["Runs on"]]
+from phaserec.starts import STARTS, Start
 
 
 class AlgorithmsDirective(SphinxDirective):
@@ -21,21 +20,38 @@ class AlgorithmsDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()  # the registry may have changed where the page has not
-        rows = [_HEADER, *(_row(entry) for entry in ALGORITHMS.values())]
-        return self.parse_text_to_nodes(_list_table(rows))
+        header = ["Algorithm", "Hyper-parameters", "Objective", "Runs on"]
+        rows = map(_algorithm, ALGORITHMS.values())
+        return self.parse_text_to_nodes(_list_table("32 26 22 20", header, rows))
 
 
-def _list_table(rows: Iterable[list[list[str]]]) -> str:
+class StartsDirective(SphinxDirective):
+    """A row for every registered start."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
+        rows = map(_start, STARTS.values())
+        return self.parse_text_to_nodes(_list_table("70 30", ["Start", "Needs"], rows))
+
+
+def _list_table(widths: str, header: list[str], rows: Iterable[list[list[str]]]) -> str:
     """Markup of a table whose cells are lists of paragraphs."""
-    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 32 26 22 20", ""]
-    for row in rows:
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    for row in [[[title] for title in header], *rows]:
         for column, paragraphs in enumerate(row):
             mark = "     - " if column else "   * - "
             lines.append(mark + "\n\n       ".join(paragraphs))
     return "\n".join(lines)
 
 
-def _row(entry: Algorithm) -> list[list[str]]:
+def _start(entry: Start) -> list[list[str]]:
+    make = f"{entry.make.__module__}.{entry.name.replace('-', '_')}"
+    words = [entry.summary or "(no description)", *filter(None, [escape(entry.cite)])]
+    needs = "a mixture" if entry.needs_mixture else "nothing"
+    return [[f":func:`{entry.name} <{make}>`", *words], [needs]]
+
+
+def _algorithm(entry: Algorithm) -> list[list[str]]:
     step = f"{entry.step.__module__}.{entry.name.replace('-', '_')}"
     # First lines of docstrings are markup already; all else is plain text.
     return [
@@ -73,6 +89,7 @@ def _machine(entry: Algorithm) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Add the directive."""
+    """Add the directives."""
     app.add_directive("algorithms", AlgorithmsDirective)
+    app.add_directive("starts", StartsDirective)
     return {"parallel_read_safe": True}

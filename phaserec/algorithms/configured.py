@@ -73,12 +73,9 @@ def configure(algorithm: AlgorithmLike, given: Mapping[str, Value]) -> Configure
     base = resolve(algorithm)
     # A numpy scalar would impose its precision on the arrays; a Python number does not.
     given = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
+    base.check(given)
     own = dict(given)
-    alpha: Value = 0.0
-    if MOMENTUM.name in own and MOMENTUM in base.known:
-        alpha = own.pop(MOMENTUM.name)
-        MOMENTUM.check(alpha)
-    base.check(own)
+    alpha: Value = 0.0 if base.has_momentum else own.pop(MOMENTUM.name, 0.0)
     values = {h.name: h.default for h in base.hyper} | own
     if isinstance(alpha, int | float) and alpha == 0:
         return Configured(base, base, values, given)

@@ -52,8 +52,12 @@ class Algorithm:
     @property
     def known(self) -> tuple[Hyper, ...]:
         """Hyper-parameters that it takes: its own, and the momentum that goes with every one."""
-        own = any(h.name == MOMENTUM.name for h in self.hyper)
-        return self.hyper if own else (*self.hyper, MOMENTUM)
+        return self.hyper if self.has_momentum else (*self.hyper, MOMENTUM)
+
+    @property
+    def has_momentum(self) -> bool:
+        """Whether it has a momentum of its own, however declared; others get it around them."""
+        return any(h.name == MOMENTUM.name for h in self.hyper)
 
     def parse(self, words: Mapping[str, str | None]) -> dict[str, Value]:
         """Hyper-parameters as values of what was typed.
@@ -80,12 +84,11 @@ class Algorithm:
 
     def check(self, hyper: Mapping[str, Value]) -> None:
         """Raise ValueError for a hyper-parameter that does not exist or is out of range."""
-        known = {h.name: h for h in self.hyper}
+        known = {h.name: h for h in self.known}
         for name, value in hyper.items():
             if name not in known:
-                has = ", ".join(known) or "none"
                 raise ValueError(
-                    f"{self.name} has no hyper-parameter {name!r} (it has: {has})"
+                    f"{self.name} has no hyper-parameter {name!r} (it has: {', '.join(known)})"
                     + suggestion(name, known)
                 )
             known[name].check(value)

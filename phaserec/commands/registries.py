@@ -4,6 +4,7 @@ The registries are read when a command is called or explained, not when it is de
 commands needs none of them.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,20 +24,22 @@ class HyperCommand(click.Command):
         return super().make_context(*args, **extra)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
         if _MADE not in ctx.meta:  # click asks several times
-            ctx.meta[_MADE] = self.registered()
-        return [*super().get_params(ctx), *ctx.meta[_MADE]]
+            ctx.meta[_MADE] = self.registered(own)
+        return [*own, *ctx.meta[_MADE]]
 
-    def registered(self) -> list[click.Parameter]:
-        """Options that registries make."""
-        return _hyper_options()
+    def registered(self, own: Sequence[click.Parameter]) -> list[click.Parameter]:
+        """Options that registries make beside the command's own."""
+        return _hyper_options(own)
 
 
 class InversionCommand(HyperCommand):
     """Has the starts of the registry too, and takes several files after one option."""
 
-    def registered(self) -> list[click.Parameter]:
-        return [*super().registered(), _init_option()]
+    def registered(self, own: Sequence[click.Parameter]) -> list[click.Parameter]:
+        init = _init_option()
+        return [*super().registered([*own, init]), init]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _spread_lists(args))
@@ -60,7 +63,8 @@ def _spread_lists(args: Sequence[str]) -> list[str]:
     return spread
 
 
-def _hyper_options() -> list[click.Parameter]:
+def _hyper_options(own: Sequence[click.Parameter]) -> list[click.Parameter]:
+    """An option for each hyper-parameter whose name none of the command's own options has."""
     from phaserec.algorithms import ALGORITHMS, MOMENTUM
 
     users: dict[str, list[str]] = {}
@@ -68,10 +72,20 @@ def _hyper_options() -> list[click.Parameter]:
         for hyper in entry.hyper:
             users.setdefault(hyper.name, []).append(f"{entry.name} [{hyper.default}]")
     users.setdefault(MOMENTUM.name, []).append(f"any other [{MOMENTUM.default:g}]")
-    return [
-        click.Option([f"--{name.replace('_', '-')}", name], help=", ".join(where))
-        for name, where in sorted(users.items())
-    ]
+    taken = {name for option in own for name in (option.name, *option.opts)}
+    made: list[click.Parameter] = []
+    for name, where in sorted(users.items()):
+        flag = f"--{name.replace('_', '-')}"
+        if taken.isdisjoint([name, flag]):
+            made.append(click.Option([flag, name], help=", ".join(where)))
+        else:
+            warnings.warn(
+                f"the hyper-parameter {name} of {', '.join(where)} is no option here, since the "
+                "command has one of that name; give it in Python or in a preset, or rename it",
+                UserWarning,
+                stacklevel=2,
+            )
+    return made
 
 
 def _init_option() -> click.Parameter:

@@ -14,6 +14,7 @@ from phaserec.commands.console import watched
 from phaserec.commands.options import Transform, without
 from phaserec.corpus.fingerprints import Fingerprint, overlaps
 from phaserec.corpus.mixtures import MixtureFolder
+from phaserec.evaluation import METRICS
 from phaserec.stft import STFT
 from phaserec.tuning import presets
 from phaserec.tuning.strategies import SIGMAS, Choice, Search, candidates, given, search, summarise
@@ -72,7 +73,9 @@ def run(
     best = found.ranking()[0]
     start = float(found.curve(found.candidates.index(best.candidate))[0])
     as_given = _as_given(items, how)
-    _print(found, start, as_given, f"{statistic} {score} of {source or 'all sources'}", items)
+    unit = METRICS[score].unit
+    what = f"{statistic} {score} of {source or 'all sources'}" + (f" in {unit}" if unit else "")
+    _print(found, start, as_given, what, items)
     tuning: dict[str, Any] = {
         "versions": _versions(),
         "score": score,
@@ -136,7 +139,7 @@ def _print(
 ) -> None:
     """Print the best candidates, below what there was before."""
     shown = found.ranking()[:_SHOWN]
-    print(f"{what} in dB on the {len(items)} items of {items.folder}")
+    print(f"{what} on the {len(items)} items of {items.folder}")
     width = max(15, *(len(str(choice.candidate)) for choice in shown)) + 2
     if as_given is not None:
         print(f"{'given estimates':<{width}}{'':>14}{as_given:9.2f}")

@@ -16,7 +16,8 @@ def audio_files(
     folder : str or path
         The folder.
     deep : bool, default True
-        Whether the folders in it are searched too; links to folders are followed.
+        Whether the folders in it are searched too; links to folders are followed, except back to
+        a folder that they are in.
     without : Path, optional
         A folder that is left out, with all that is in it.
 
@@ -26,23 +27,24 @@ def audio_files(
         Relative to the folder and in order; hidden files and folders are left out.
     """
     found = []
+    left_out = None if without is None else without.resolve()
+    # Folders that each folder is in, and itself, by the way that led there.
+    ways = {Path(folder): frozenset([Path(folder).resolve()])}
     for place, folders, files in os.walk(folder, followlinks=True):
         here = Path(place)
+        inside = {
+            name: (here / name).resolve() for name in folders if deep and not name.startswith(".")
+        }
         folders[:] = [
-            name
-            for name in folders
-            if deep and not name.startswith(".") and not _same(here / name, without)
+            name for name, real in inside.items() if real != left_out and real not in ways[here]
         ]
+        ways |= {here / name: ways[here] | {inside[name]} for name in folders}
         found += [
             (here / name).relative_to(folder)
             for name in files
             if not name.startswith(".") and Path(name).suffix.lower() in audio.SUFFIXES
         ]
     return sorted(found)
-
-
-def _same(one: Path, other: Path | None) -> bool:
-    return other is not None and one.resolve() == other.resolve()
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
+from threading import Lock
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
@@ -257,6 +258,9 @@ def spectral_convergence(reference: np.ndarray, estimate: np.ndarray, settings: 
 
 # -- Speech ----------------------------------------------------------------------------------------
 
+# Filters of warnings and numpy's global generator belong to one thread at a time.
+_GLOBALS = Lock()
+
 # The C code of PESQ has room for 50 utterances and writes beyond it when there are more.
 _PESQ_SECONDS = 120
 
@@ -296,17 +300,18 @@ def _stoi(
 ) -> float:
     _refuse_silence(estimate)
     package = import_module("pystoi")
-    # ESTOI adds a whisper of numpy's global noise; the same one every time.
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)
-            return float(package.stoi(reference, estimate, settings.rate, extended=extended))
-    except (RuntimeWarning, ValueError, IndexError):  # the last two: less than one frame
-        raise Undefined("fewer than 30 frames (0.4 s) of speech") from None
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    with _GLOBALS:
+        # ESTOI adds a whisper of numpy's global noise; the same one every time.
+        state = np.random.get_state()  # noqa: NPY002
+        np.random.seed(0)  # noqa: NPY002
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", RuntimeWarning)
+                return float(package.stoi(reference, estimate, settings.rate, extended=extended))
+        except (RuntimeWarning, ValueError, IndexError):  # the last two: less than one frame
+            raise Undefined("fewer than 30 frames (0.4 s) of speech") from None
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
 
 
 def _refuse_silence(estimate: np.ndarray) -> None:

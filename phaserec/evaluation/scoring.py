@@ -185,14 +185,31 @@ def by_source(
     Returns
     -------
     ndarray, shape (J,)
-        In the unit of the metric.
+        In the unit of the metric; NaN for a silent reference.
+
+    Raises
+    ------
+    ValueError
+        If the metric is an improvement, or one of all sources together.
+    Undefined
+        If the metric has no value for one of the sources.
     """
     (entry,) = resolve([metric])
-    values = [
-        [cast(Waveform, entry.function)(s, e, settings) for s, e in zip(*channel, strict=True)]
-        for channel in zip(references, estimates, strict=True)
-    ]
-    return np.mean(values, axis=0)
+    if entry.joint or entry.improvement:
+        needs = "all sources together" if entry.joint else "the mixture"
+        raise ValueError(f"metric {entry.name} needs {needs}; call score for it")
+    s, e = (np.moveaxis(np.asarray(x, np.float64), 1, 0) for x in (references, estimates))
+    function = cast(Waveform, entry.function)
+    return np.array([_over_channels(function, *each, settings) for each in zip(s, e, strict=True)])
+
+
+def _over_channels(
+    function: Waveform, reference: np.ndarray, estimate: np.ndarray, settings: Settings
+) -> float:
+    """Mean over the channels ``(C, time)`` whose reference is not silent; NaN if all are."""
+    channels = zip(reference, estimate, strict=True)
+    values = [function(s, e, settings) for s, e in channels if s.any()]
+    return float(np.mean(values)) if values else np.nan
 
 
 @dataclass
@@ -246,9 +263,7 @@ class _Scene:
     def _measure(self, function: Waveform, j: int, of_mixture: bool) -> float:
         estimate = self.mixture if of_mixture else self.estimates[j]
         assert estimate is not None
-        channels = [c for c, channel in enumerate(self.references[j]) if channel.any()]
-        values = [function(self.references[j, c], estimate[c], self.settings) for c in channels]
-        return float(np.mean(values))
+        return _over_channels(function, self.references[j], estimate, self.settings)
 
     def joint(self, entry: Metric, active: Sequence[int], scores: Sequence[_Scores]) -> None:
         try:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from phaserec._xp import to_numpy
 from phaserec.algorithms import Algorithm, Configured, configure
 from phaserec.kernels.program import plan
 from phaserec.kernels.trace import Untraceable, trace
@@ -155,9 +156,16 @@ def needs_mixture(algorithm: Configured) -> bool:
     """
     tiny = Problem(np.ones((1, 9, 4)), stft=STFT(16, 4))
     state = algorithm.entry.start(tiny.start("zero"))
+    # Arrays fit the real problem only. Zeros may turn mixing off, so the largest number counts.
+    values = {
+        name: value
+        if isinstance(value, int | float | str)
+        else float(np.max(np.abs(to_numpy(value))))
+        for name, value in algorithm.values.items()
+    }
     try:
         for _ in range(2):  # memory may be used from the second one on
-            state = algorithm.step(state, tiny)
+            state = algorithm.entry.step(state, tiny, **values)
     except NeedsMixture:
         return True
     return False

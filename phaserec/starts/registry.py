@@ -119,29 +119,8 @@ def usual(p: Measurable) -> str:
     return "random" if p.mixture is None else "mixture"
 
 
-def begin(p: Measurable, init: Init = None, rng: Seed = None) -> Array:
-    """Initial spectrogram of a problem.
-
-    Parameters
-    ----------
-    p : Problem
-        The problem.
-    init : str or complex array, optional
-        Name of a start, default :func:`usual`; or a spectrogram ``(..., J, F, T)`` that is taken
-        as it is.
-    rng : int, numpy Generator or RandomState, optional
-        Source of random phases.
-
-    Returns
-    -------
-    array, shape (..., J, F, T)
-        Complex spectrogram.
-
-    Raises
-    ------
-    ValueError
-        If ``init`` or ``rng`` is not one of these.
-    """
+def begin(p: Measurable, init: Init, rng: Seed) -> Array:
+    """What ``Problem.start`` gives."""
     if init is None:
         init = usual(p)
     if not isinstance(init, str):

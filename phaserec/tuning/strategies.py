@@ -21,7 +21,7 @@ from phaserec._xp import as_int, to_numpy
 from phaserec.algorithms import configure, resolve
 from phaserec.corpus.mixtures import Item
 from phaserec.corpus.workers import available_cores
-from phaserec.evaluation import METRICS, Metric, Settings, by_source
+from phaserec.evaluation import METRICS, Metric, Settings, Undefined, by_source
 from phaserec.evaluation import resolve as resolve_metrics
 from phaserec.problem import Problem
 from phaserec.solving import NotFinite, prepare
@@ -30,7 +30,7 @@ from phaserec.stft import STFT
 STATISTICS: dict[str, Callable[..., Any]] = {"median": np.median, "mean": np.mean}
 STRATEGIES = ("grid", "halving")
 
-# dB; smaller differences are rounding, where an algorithm has come to rest.
+# In the unit of the score; smaller differences are rounding, where an algorithm has come to rest.
 TOLERANCE = 1e-3
 
 # σ of the published experiment (Magron & Virtanen, EUSIPCO 2023).
@@ -56,7 +56,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """A candidate with a number of iterations, and its score in dB on the items searched on."""
+    """A candidate with a number of iterations, and its score on the items searched on."""
 
     candidate: Candidate
     n_iter: int
@@ -72,7 +72,7 @@ class Search:
     candidates : tuple of Candidate
         What was tried.
     scores : ndarray, shape (candidates, items, n_iter + 1)
-        dB after 0, 1, … iterations; NaN where a candidate did not run on an item.
+        After 0, 1, … iterations; NaN where a candidate did not run on an item.
     statistic : str
         How scores are summed up over items.
     """
@@ -100,13 +100,24 @@ class Search:
         """Every candidate at its best number of iterations, the best first.
 
         Candidates that ran on more items come first; of equal ones the earlier does. Iterations
-        are the fewest whose score is the highest, to a thousandth of a dB.
+        are the fewest whose score is the highest, to :data:`TOLERANCE`.
+
+        Raises
+        ------
+        ValueError
+            If the score of no candidate is a number, so that nothing can be chosen.
         """
         choices = []
         for k, candidate in enumerate(self.candidates):
             curve = self.curve(k)
             n_iter = fewest(curve)
             choices.append((-self.runs[k], -curve[n_iter], n_iter, k, candidate))
+        if all(score == np.inf for _, score, *_ in choices):
+            raise ValueError(
+                f"the {self.statistic} score over items is a number for no candidate; leave out "
+                "items on which the score is undefined (silent estimates, too little speech), or "
+                "choose another one"
+            )
         return [Choice(c, n, float(-score)) for _, score, n, _, c in sorted(choices, key=_order)]
 
 
@@ -120,7 +131,7 @@ def fewest(curve: np.ndarray) -> int:
     Parameters
     ----------
     curve : ndarray, shape (n_iter + 1,)
-        dB after 0, 1, … iterations.
+        Scores after 0, 1, … iterations.
 
     Returns
     -------
@@ -136,14 +147,14 @@ def summarise(scores: np.ndarray, statistic: str) -> np.ndarray:
     Parameters
     ----------
     scores : ndarray, shape (items, ...)
-        dB.
+        Scores.
     statistic : {"median", "mean"}
         How.
 
     Returns
     -------
     ndarray, shape (...)
-        dB.
+        In the unit of the score.
     """
     if len(scores) == 0:
         return np.full(scores.shape[1:], -np.inf)
@@ -203,7 +214,7 @@ def candidates(
             found.setdefault(repr((candidate.algorithm, sorted(candidate.items))), candidate)
     for name in grid:
         if name not in used:
-            known = {h.name for each in algorithms for h in resolve(each).hyper}
+            known = {h.name for each in algorithms for h in resolve(each).known}
             raise ValueError(
                 f"no hyper-parameter of {', '.join(algorithms)} is called {name!r}"
                 + suggestion(name, known)
@@ -338,7 +349,7 @@ def given(
     Returns
     -------
     float
-        dB, over items.
+        In the unit of the score, over items.
     """
     metric = _metric(score)
     values = []
@@ -346,8 +357,8 @@ def given(
         assert item.estimates is not None
         which = _which(item, source)
         settings = Settings(item.rate, stft)
-        scores = by_source(metric, item.references[:, which], item.estimates[:, which], settings)
-        values.append(np.mean(scores))
+        signals = item.references[:, which], item.estimates[:, which]
+        values.append(_measured(metric, *signals, settings))
     return float(summarise(np.array(values), statistic))
 
 
@@ -416,9 +427,9 @@ def _score_item(
     settings = Settings(item.rate, stft)
 
     def measure(waveforms: np.ndarray) -> float:
-        return float(np.mean(by_source(metric, references, waveforms[:, which], settings)))
+        return _measured(metric, references, waveforms[:, which], settings)
 
-    # A candidate that diverges scores worst, without a word.
+    # A candidate that diverges scores worst, without a word, as one whose score is undefined.
     scores = np.full((len(candidates), n_iter + 1), -np.inf)
     scores[:, 0] = measure(to_numpy(problem.waveforms(problem.start())))
     with np.errstate(all="ignore"):
@@ -428,3 +439,15 @@ def _score_item(
                 for n, waveforms in enumerate(run.waveforms(), start=1):
                     scores[k, n] = measure(to_numpy(waveforms))
     return scores
+
+
+def _measured(
+    metric: Metric, references: np.ndarray, estimates: np.ndarray, settings: Settings
+) -> float:
+    """Mean score of sources ``(channels, J, time)``; −inf, the worst, where it is no number."""
+    try:
+        with np.errstate(invalid="ignore"):
+            score = float(np.mean(by_source(metric, references, estimates, settings)))
+    except Undefined:
+        return -np.inf
+    return -np.inf if np.isnan(score) else score

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phaserec import STFT, Problem, invert, iterate
-from phaserec.algorithms import ALGORITHMS, names, resolve
+from phaserec.algorithms import ALGORITHMS, NonNegative, configure, names, resolve
 
 ALL = names()
 DESCENDING = [name for name in ALL if ALGORITHMS[name].descends]
@@ -271,6 +271,17 @@ def test_no_momentum_is_the_plain_algorithm(name, numpy64, make_problem):
     np.testing.assert_array_equal(last(name, p, momentum=0), last(name, p))
 
 
+def test_a_momentum_of_its_own_goes_to_the_step_however_it_is_declared(numpy64, make_problem):
+    # Range and default are those of the momentum that goes around an algorithm without one.
+    def mine(S, p, momentum: NonNegative = 0.0):
+        return p.mag(p.cons(S)) * (1 + momentum)
+
+    p = make_problem(numpy64)
+    S = p.start()
+    np.testing.assert_array_equal(last(mine, p, 1, momentum=0.5), 1.5 * p.mag(p.cons(S)))
+    assert configure(mine, {"momentum": 0.5}).entry.memory == 0
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_unknown_hyper_parameter(name, numpy64, make_problem):
     with pytest.raises(ValueError, match=f"{name}.*'speed'"):
@@ -311,6 +322,8 @@ def test_an_unknown_algorithm_suggests_a_near_one(given, meant, numpy64, make_pr
 def test_an_unknown_hyper_parameter_suggests_a_near_one(numpy64, make_problem):
     with pytest.raises(ValueError, match=r"sigm.*did you mean 'sigma'"):
         iterate("aux", make_problem(numpy64), 1, sigm=1.0)
+    with pytest.raises(ValueError, match=r"it has: momentum\); did you mean 'momentum'"):
+        iterate("misi", make_problem(numpy64), 1, momentun=0.5)
 
 
 @pytest.mark.parametrize("name", ALL)

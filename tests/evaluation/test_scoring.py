@@ -4,7 +4,10 @@ import json
 import math
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,9 @@ from phaserec.evaluation import (
     METRICS,
     Item,
     Row,
+    Settings,
     Undefined,
+    by_source,
     joint_metric,
     match,
     metric,
@@ -217,6 +222,26 @@ def test_pesq_and_stoi_are_the_packages(data):
     assert row.values["pesq"] == pytest.approx(pesq.pesq(16000, clean, noisy, "wb"), abs=0.02)
 
 
+def test_stoi_changes_what_belongs_to_all_threads_in_one_of_them_at_a_time(monkeypatch):
+    needs("stoi")
+    together = threading.Barrier(2)
+
+    def stoi(*signals, **options):
+        try:
+            together.wait(timeout=0.3)
+        except threading.BrokenBarrierError:
+            return 1.0  # the other one waits outside
+        return 0.0
+
+    monkeypatch.setattr(import_module("pystoi"), "stoi", stoi)
+    s = np.random.default_rng(0).standard_normal(2000)
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(METRICS["stoi"].function, [s, s], [s, s], [Settings(RATE)] * 2)
+        assert list(found) == [1.0, 1.0]
+    assert warnings.filters == filters
+
+
 def test_improvements_are_differences():
     s, e = scene()
     x = s.sum(0)
@@ -228,6 +253,29 @@ def test_improvements_are_differences():
         np.testing.assert_allclose(values(rows, name), np.subtract(after, before))
     with pytest.raises(ValueError, match="si-sdri, sdri need the mixture"):
         score(s, e, RATE, metrics=["si-sdri", "sdri"])
+
+
+@pytest.mark.parametrize("name", WAVEFORM)
+def test_values_by_source_are_those_of_the_rows(name):
+    s, e = scene(channels=2)
+    s[0, 1] = 0  # one channel does not sound
+    s, e = s.astype(np.float32), e.astype(np.float32)
+    seen = by_source(name, np.moveaxis(s, 0, 1), np.moveaxis(e, 0, 1), Settings(RATE))
+    assert np.all(np.isfinite(seen))
+    assert list(seen) == values(score(s, e, RATE, metrics=[name]), name)
+    s[0] = 0
+    silent, other = by_source(name, np.moveaxis(s, 0, 1), np.moveaxis(e, 0, 1), Settings(RATE))
+    assert math.isnan(silent) and other == seen[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"), [("sdri", "the mixture"), ("bss-sources", "all sources together")]
+)
+def test_values_by_source_are_of_one_waveform(name, needs, monkeypatch):
+    monkeypatch.setattr(metrics_module, "find_spec", lambda name: True)
+    s, e = scene(channels=1)
+    with pytest.raises(ValueError, match=f"metric {name} needs {needs}; call score"):
+        by_source(name, s, e, Settings(RATE))
 
 
 def test_values_of_channels_are_averaged():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from phaserec import STFT, Problem
-from phaserec.algorithms import ALGORITHMS, configure, resolve
-from phaserec.solving import prepare, structural_reason
+from phaserec.algorithms import ALGORITHMS, algorithm, configure, resolve
+from phaserec.solving import needs_mixture, prepare, structural_reason
 
 
 @pytest.fixture
@@ -129,3 +129,25 @@ def test_every_run_is_the_same(problem):
 def test_a_configured_algorithm_takes_no_more_hyper_parameters(problem):
     with pytest.raises(ValueError, match="sigma: a configured algorithm has its hyper-parameters"):
         prepare(configure("aux", {}), problem, 3, sigma=99)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "mixes"),
+    [
+        ("admm", {"rho": np.full((129, 1), 0.5)}, False),
+        ("griffin-lim", {"momentum": np.linspace(0, 0.9, 129)[:, None]}, False),
+        ("misi", {"momentum": np.full((129, 1), 0.5)}, True),
+        ("turned-off", {"share": np.zeros((129, 1))}, False),
+        ("turned-off", {"share": np.eye(129, 1)}, True),
+    ],
+)
+def test_whether_a_mixture_is_needed_with_arrays_of_any_shape(name, hyper, mixes, registry):
+    @algorithm
+    def turned_off(S, p, share=0.0):
+        S = p.mag(p.cons(S))
+        return S + share * (p.mix(S) - S) if np.any(share) else S
+
+    assert needs_mixture(configure(name, hyper)) == mixes
+    torch = pytest.importorskip("torch")
+    tensors = {key: torch.from_numpy(value).requires_grad_() for key, value in hyper.items()}
+    assert needs_mixture(configure(name, tensors)) == mixes

@@ -19,6 +19,7 @@ def test_what_ships():
     assert starts.names() == ["mixture", "random", "zero"]
     assert starts.STARTS["mixture"].needs_mixture
     assert all(entry.summary for entry in starts.STARTS.values())
+    assert not hasattr(starts, "begin")  # Problem.start is the way in
 
 
 def test_a_start_is_one_function(registry, make_problem, numpy64):

@@ -1,6 +1,7 @@
 """Tuning: candidates, scores, strategies, and ``phaserec tune`` from folders to a preset."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import soundfile
 
 from phaserec import STFT, audio, invert
 from phaserec.corpus.mixtures import Item
+from phaserec.evaluation import Undefined, metric
 from phaserec.tuning import presets
 from phaserec.tuning.strategies import (
     Candidate,
     Search,
     _rounds,
     candidates,
+    given,
     search,
     summarise,
 )
@@ -74,6 +77,7 @@ def test_candidates_are_different_and_words_are_read():
     "algorithms, grid, word",
     [
         (["misi", "aux"], {"sigm": [1]}, "'sigm'; did you mean 'sigma'"),
+        (["misi", "aux"], {"momentun": [1]}, "'momentun'; did you mean 'momentum'"),
         (["misi"], {"sigma": [1]}, "misi is called 'sigma'"),
         (["aux"], {"sigma": [0.1, -1]}, "sigma=-1"),
         (["aux"], {"sigma": ["loud"]}, "sigma='loud'"),
@@ -149,6 +153,60 @@ def test_what_diverges_scores_worst(items):
     best = found.ranking()[0]
     assert best.candidate.hyper["momentum"] == 0 and np.isfinite(best.score)
     assert np.all(np.isfinite(found.scores[0]))
+
+
+@pytest.fixture
+def moody(metrics):
+    """A score that is undefined or NaN where a test says so."""
+    state = {}
+
+    @metric("moody")
+    def moody(reference, estimate, settings):
+        """The largest sample."""
+        if not estimate.any():
+            raise Undefined("the estimate is silent")
+        return state.get("value", float(np.max(estimate)))
+
+    return state
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_item_without_a_score_is_the_worst_and_does_not_end_the_search(moody, items, jobs):
+    silent = replace(items[1], magnitudes=0 * items[1].magnitudes)
+    found = run(
+        [items[0], silent], candidates(["misi-mix-first"]), 2, stft=STFT_, score="moody", jobs=jobs
+    )
+    assert np.all(found.scores[0, 0] > 0) and np.all(found.scores[0, 1] == -np.inf)
+    assert found.runs.tolist() == [2]
+
+
+def test_a_score_that_is_nan_was_scored_all_the_same(metrics, items):
+    calls = []
+
+    @metric("late")
+    def late(reference, estimate, settings):
+        """Nothing at first."""
+        calls.append(None)
+        return np.nan if len(calls) == 1 else 1.0
+
+    found = run(items[:1], candidates(["misi"]), 2, stft=STFT_, score="late", jobs=1, source="tone")
+    np.testing.assert_array_equal(found.scores[0, 0], [-np.inf, 1, 1])
+    assert found.runs.tolist() == [1] and found.iterations == 2
+
+
+def test_estimates_as_given_may_have_no_score(moody, items):
+    estimates = [items[0].references, 0 * items[1].references]
+    both = [replace(item, estimates=e) for item, e in zip(items, estimates, strict=False)]
+    how = {"stft": STFT_, "score": "moody", "source": None}
+    assert given(both, statistic="mean", **how) == -np.inf
+    assert given(both[:1], statistic="mean", **how) > 0
+
+
+def test_nothing_is_chosen_where_no_score_is_a_number(moody, items):
+    moody["value"] = np.nan
+    found = run(items[:2], candidates(["misi"]), 1, stft=STFT_, score="moody", jobs=1)
+    with pytest.raises(ValueError, match=r"median score .* a number for no candidate; leave out"):
+        found.ranking()
 
 
 def test_a_silent_source_cannot_be_scored(items):
@@ -307,6 +365,18 @@ def test_tune_writes_a_preset_that_invert_reads(tune, capsys):
     assert preset.tuning["result"] == pytest.approx(best, abs=1.1e-3)
     main(["invert", "--preset", "preset.json"])
     assert f"{preset.n_iter} iterations" in capsys.readouterr().out
+
+
+def test_scores_are_printed_in_their_unit(tune, metrics):
+    @metric("loudest", unit="Pa")
+    def loudest(reference, estimate, settings):
+        """The largest sample."""
+        return float(np.max(estimate))
+
+    metrics["bare"] = replace(metrics["loudest"], name="bare", unit="")
+    for score, words in {"loudest": "loudest of speech in Pa", "bare": "bare of speech"}.items():
+        arguments = ("--algo", "misi", *SMALL[:4], "--score", score, "--source", "speech")
+        assert tune("valid", *arguments)[1].startswith(f"median {words} on the 2 items of valid\n")
 
 
 def test_the_score_on_the_test_folder_is_that_of_the_preset(tune):

@@ -53,6 +53,21 @@ def test_momentum_starts_as_the_combinator(name, small_stft, small_problem):
     assert any("momentum" in key for key in trained(net))
 
 
+@pytest.mark.parametrize("momentum", [None, 0.4])
+def test_a_momentum_of_its_own_is_the_steps(momentum, small_stft, small_problem):
+    # Range and default are those of the momentum that goes around an algorithm without one.
+    def mine(S, p, momentum: NonNegative = 0.0):
+        return p.mag(p.cons(S)) * (1 + momentum)
+
+    V, x = small_problem
+    net = UnfoldedInversion(mine, 3, stft=small_stft, n_sources=2, momentum=momentum, **F64)
+    expected = phaserec.invert(
+        V, x, stft=small_stft, algorithm=mine, n_iter=3, momentum=momentum or 0.0
+    )
+    torch.testing.assert_close(net(V, x).detach(), expected, rtol=1e-11, atol=1e-12)
+    assert "momentum_" in net.layers[-1].hyper
+
+
 def test_momentum_zero_is_trained(small_stft, small_problem):
     V, x = small_problem
     net = UnfoldedInversion("misi", 3, stft=small_stft, n_sources=2, momentum=0.0, **F64)
