@@ -174,7 +174,7 @@ def prepare(
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     init = usual(problem) if init is None else init
-    rng = as_rng(rng)
+    rng = as_rng(rng, problem.magnitudes)
     init = find(problem, init).name if isinstance(init, str) else problem.start(init)
     return PreparedRun(ready, problem, n_iter, init, rng, choose(ready, problem, n_iter, init, rng))
 
@@ -200,8 +200,8 @@ def iterate(
         Number of iterations.
     init : str or complex array, optional
         Name of a start or initial spectrogram, see :meth:`phaserec.Problem.start`.
-    rng : int, numpy Generator or RandomState, optional
-        Source of random phases.
+    rng : int, numpy Generator or RandomState, torch.Generator, optional
+        Source of random phases; for tensors None is torch's default generator.
     **hyper
         Hyper-parameters of the algorithm; ``momentum`` accelerates any algorithm.
 

@@ -129,8 +129,8 @@ def begin(p: Measurable, init: Init = None, rng: Seed = None) -> Array:
     init : str or complex array, optional
         Name of a start, default :func:`usual`; or a spectrogram ``(..., J, F, T)`` that is taken
         as it is.
-    rng : int, numpy Generator or RandomState, optional
-        Source of random phases.
+    rng : int, numpy Generator or RandomState, torch.Generator, optional
+        Source of random phases; for tensors None is torch's default generator.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def begin(p: Measurable, init: Init = None, rng: Seed = None) -> Array:
     if init is None:
         init = usual(p)
     if isinstance(init, str):
-        return find(p, init).make(p, as_rng(rng))
+        return find(p, init).make(p, as_rng(rng, p.magnitudes))
     V = p.magnitudes
     S = as_array("init", init)
     xp = same_backend(magnitudes=V, init=S)
