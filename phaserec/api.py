@@ -20,7 +20,7 @@ from phaserec._typing import (
     Value,
     Window,
 )
-from phaserec._xp import as_array, as_int, like, namespace
+from phaserec._xp import as_array, as_given, as_int, like, namespace
 from phaserec.algorithms.hyper import NonNegative
 from phaserec.algorithms.registry import AlgorithmLike, describe
 from phaserec.problem import Problem
@@ -50,7 +50,8 @@ def invert(
     Parameters
     ----------
     magnitudes : array, shape (..., J, F, T)
-        Target magnitudes, numpy or torch, float32 or float64; ``(..., F, T)`` without a mixture.
+        Target magnitudes, numpy or torch; ``(..., F, T)`` without a mixture. Half precision
+        (float16, bfloat16) is computed in float32.
     mixture : array, shape (..., time) or (..., F, T), optional
         Waveform or complex spectrogram of the mixture.
     stft : STFT
@@ -68,15 +69,15 @@ def invert(
         Valid samples of each item of a ragged batch.
     weights : array, broadcastable to (..., J, F, T), optional
         Mixing weights Λ of the algorithms in which they are a choice.
-    rng : int, numpy Generator or RandomState, optional
-        Source of random phases.
+    rng : int, numpy Generator or RandomState, torch.Generator, optional
+        Source of random phases; for tensors None is torch's default generator.
     **hyper
         Hyper-parameters of the algorithm, such as ``sigma``; ``momentum`` accelerates any of them.
 
     Returns
     -------
     array, shape (..., J, time)
-        Waveforms with the library, device and precision of ``magnitudes``.
+        Waveforms with the library, device and precision of ``magnitudes``, half included.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def invert(
         magnitudes, mixture, stft=stft, length=length, lengths=lengths, weights=weights
     )
     run = prepare(algorithm, problem, n_iter, init=init, rng=rng, **hyper)
-    return cast(ArrayT, run.result())
+    return cast(ArrayT, as_given(run.result(), magnitudes))
 
 
 def misi(
@@ -220,7 +221,7 @@ def griffinlim(
         Momentum, the paper's α; above 1 may diverge (a warning says so).
     init : {"random", None} or complex array, default "random"
         Initial phase: random, zero (None), or that of a complex spectrogram.
-    random_state, rng : int, numpy Generator or RandomState, optional
+    random_state, rng : int, numpy Generator or RandomState, torch.Generator, optional
         Source of random phases: ``random_state`` as in librosa 0.11, where an int seeds a
         RandomState, or its later name ``rng``, where it seeds a Generator. Give one.
 
@@ -255,8 +256,8 @@ def griffinlim(
     # The result has the target magnitudes once more: it is t of the next iteration.
     y = prepare(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum).result()
     if dtype is not None:
-        y = namespace(y).astype(y, _real_dtype(y, dtype))
-    return cast(ArrayT, y)
+        return cast(ArrayT, namespace(y).astype(y, _real_dtype(y, dtype)))
+    return cast(ArrayT, as_given(y, S))
 
 
 def _check_drop_in(momentum: float, init: Init) -> None:
@@ -296,7 +297,7 @@ def _librosa_start(problem: Problem, init: Init, rng: Seed) -> Array:
     # Drawn bin by bin, as librosa does, so that a seed gives its phases.
     V = problem.magnitudes
     xp = namespace(V)
-    angles = like(2 * np.pi * as_rng(rng).random(tuple(V.shape)), V)
+    angles = like(2 * np.pi * as_rng(rng, V).random(tuple(V.shape)), V)
     return V * (xp.cos(angles) + 1j * xp.sin(angles))
 
 
@@ -320,6 +321,6 @@ def _n_fft(magnitudes: Array, n_fft: int | None) -> int:
 
 def _real_dtype(y: Array, dtype: DType) -> Any:
     """A numpy dtype names a dtype of any library."""
-    if not isinstance(y, np.ndarray):
+    if not isinstance(dtype, str | type | np.dtype):
         return dtype
-    return getattr(np, np.dtype(cast(np.dtype, dtype)).name)
+    return getattr(namespace(y), np.dtype(dtype).name)

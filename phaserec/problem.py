@@ -36,7 +36,8 @@ class Problem:
     ----------
     magnitudes : array, shape (..., J, F, T)
         Target magnitudes V of the J sources, finite and non-negative, numpy or torch. Without a
-        mixture the axis J is one more batch axis and may be absent.
+        mixture the axis J is one more batch axis and may be absent. Half precision (float16,
+        bfloat16) becomes float32.
     mixture : array, shape (..., time) or (..., F, T), optional
         The mixture as a real waveform or as its complex spectrogram; the leading axes are those
         of ``magnitudes`` before J.
@@ -175,9 +176,10 @@ class Problem:
             Name of a start (:mod:`phaserec.starts`): ``"mixture"``, the phase of the mixture
             (default when there is one), ``"random"``, uniform on the circle (default otherwise),
             ``"zero"``; or a complex spectrogram ``(..., J, F, T)`` that is taken as it is.
-        rng : int, numpy Generator or RandomState, optional
+        rng : int, numpy Generator or RandomState, torch.Generator, optional
             Source of the random phases; an int seeds a new Generator. The same seed gives the
-            same phases in every back end.
+            same phases in every back end. A generator of torch, or for tensors without ``rng``
+            its default one (``torch.manual_seed``), gives the seed.
 
         Returns
         -------

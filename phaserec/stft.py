@@ -25,7 +25,7 @@ class STFT:
     that ``stft(stft.inverse(S, length=L))`` is an orthogonal projection, with any padding. The
     output equals that of ``librosa.stft`` and ``torch.stft`` with the same padding; in torch, whose
     default is ``"reflect"``, edge is called replicate and wrap circular. Numpy and torch arrays,
-    float32 and float64.
+    float32 and float64; the spectrogram of float16 and bfloat16 is complex64.
 
     Parameters
     ----------
