@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from phaserec import audio, measures
-from phaserec._typing import ArrayLike
+from phaserec._typing import ArrayLike, ArrayT
+from phaserec._xp import as_array, is_torch_array, same_backend, to_numpy
 from phaserec.corpus.workers import Failed, run_ordered
 from phaserec.evaluation.matching import Item
 from phaserec.evaluation.metrics import Joint, Metric, Settings, Undefined, Waveform, resolve
@@ -67,7 +68,8 @@ def score(
     Parameters
     ----------
     references, estimates : array_like, shape (time,), (J, time) or (J, channels, time)
-        Real waveforms, as many estimates as references.
+        Real waveforms, as many estimates as references. Of tensors the numbers are scored;
+        :func:`by_source` and :mod:`phaserec.measures` keep gradients.
     rate : int
         Sample rate in Hz.
     mixture : array_like, shape (time,) or (channels, time), optional
@@ -169,30 +171,50 @@ def best_permutation(references: np.ndarray, estimates: np.ndarray) -> list[int]
 
 
 def by_source(
-    metric: str | Metric, references: np.ndarray, estimates: np.ndarray, settings: Settings
-) -> np.ndarray:
+    metric: str | Metric, references: ArrayT, estimates: ArrayT, settings: Settings
+) -> ArrayT:
     """Values of one metric, mean over channels, without the tables and notes of :func:`score`.
+
+    Of tensors it has gradients, where the metric is a formula (si-sdr, sdr, snr,
+    spectral-convergence) and does not call another package.
 
     Parameters
     ----------
     metric : str or Metric
         A metric of one waveform.
-    references, estimates : ndarray, shape (channels, J, time)
+    references, estimates : array, shape (channels, J, time)
         Waveforms.
     settings : Settings
         Sample rate and transform.
 
     Returns
     -------
-    ndarray, shape (J,)
+    array, shape (J,)
         In the unit of the metric.
+
+    Raises
+    ------
+    ValueError
+        If the metric is unknown or lacks its package, or is of a package and given tensors.
     """
     (entry,) = resolve([metric])
+    xp = same_backend(references=references, estimates=estimates)
+    if is_torch_array(references) and entry.package is not None:
+        raise ValueError(
+            f"metric {entry.name} is computed by the package {entry.package}, which takes no "
+            "tensors and has no gradients: give it x.detach().cpu().numpy(), or use score()"
+        )
+    function = cast(Waveform, entry.function)
     values = [
-        [cast(Waveform, entry.function)(s, e, settings) for s, e in zip(*channel, strict=True)]
-        for channel in zip(references, estimates, strict=True)
+        xp.stack([_scalar(xp, function(s, e, settings)) for s, e in zip(*channel, strict=True)])
+        for channel in zip(references, estimates, strict=True)  # type: ignore[call-overload]
     ]
-    return np.mean(values, axis=0)
+    return xp.mean(xp.stack(values), axis=0)
+
+
+def _scalar(xp: Any, value: Any) -> Any:
+    """A value as an array; tensors stay as they are, with their gradients."""
+    return value if is_torch_array(value) else xp.asarray(value)
 
 
 @dataclass
@@ -278,7 +300,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _samples(name: str, values: ArrayLike) -> np.ndarray:
-    array = np.asarray(values)
+    array = to_numpy(as_array(name, values)) if is_torch_array(values) else np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{name} must be real waveforms, got dtype {array.dtype}")
     if not array.size or not np.all(np.isfinite(array)):
