@@ -30,6 +30,12 @@ def dtype_name(x: Array) -> str:
     return str(x.dtype).rpartition(".")[2]
 
 
+def outlined(x: Array) -> str:
+    """What an array is without its numbers, such as ``"float32 (2, 513, 63)"``."""
+    place = "" if str(x.device) == "cpu" else f" on {x.device}"
+    return f"{dtype_name(x)} {tuple(x.shape)}{place}"
+
+
 def is_complex(x: Array) -> bool:
     """Whether the array holds complex numbers."""
     return dtype_name(x).startswith("complex")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from phaserec import projectors, starts
+from phaserec import _html, projectors, starts
 from phaserec._typing import ArrayT, Init, Lengths, Seed
 from phaserec._xp import (
     Array,
@@ -17,11 +17,16 @@ from phaserec._xp import (
     complex_dtype,
     is_complex,
     namespace,
+    outlined,
     real_dtype,
     same_backend,
     to_numpy,
 )
 from phaserec.stft import STFT
+
+# Sources that a notebook shows, and frames of each at most.
+_PICTURES = 4
+_COLUMNS = 600
 
 
 class NeedsMixture(ValueError):
@@ -122,6 +127,35 @@ class Problem:
         }
         for name, value in resolved.items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={fact}" for name, fact in self._facts().items())
+        return f"Problem({facts})"
+
+    def _facts(self) -> dict[str, object]:
+        """What it is made of, without the numbers."""
+        arrays = {"magnitudes": self.magnitudes, "mixture": self.mixture, "weights": self.weights}
+        facts: dict[str, object] = {k: outlined(a) for k, a in arrays.items() if a is not None}
+        facts |= {"stft": self.stft, "length": self.length}
+        if self.lengths is not None:
+            facts["lengths"] = f"{self.lengths.min()}…{self.lengths.max()}"
+        return facts
+
+    def _repr_html_(self) -> str:
+        """What it is made of, and the magnitudes of the first sources (with matplotlib)."""
+        V = to_numpy(self.magnitudes)
+        sources = V.reshape(-1, *V.shape[-2:])[:_PICTURES]
+        if self.mixture is not None:
+            sources = V.reshape(-1, *V.shape[-3:])[0, :_PICTURES]
+        step = -(-V.shape[-1] // _COLUMNS)
+
+        def draw(ax: Any) -> None:
+            from phaserec import plot  # nobody else needs it
+
+            plot.spectrogram(np.concatenate([*sources[..., ::step]], axis=-1), ax=ax)
+            ax.set_xlabel("frames of one source after the other")
+
+        return _html.table("Problem", self._facts()) + _html.picture(draw, width=8)
 
     @cached_property
     def X(self) -> Array:

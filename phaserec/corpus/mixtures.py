@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phaserec import audio
+from phaserec import _html, audio
 from phaserec.corpus.fingerprints import Fingerprint, fingerprint
 from phaserec.corpus.folders import by_stem
 from phaserec.stft import STFT
@@ -51,6 +51,23 @@ class Item:
     references: np.ndarray
     magnitudes: np.ndarray
     estimates: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        channels, length = self.mixture.shape
+        return (
+            f"Item({self.name!r}, {', '.join(self.sources)}, {channels} channel(s), "
+            f"{self.rate} Hz, {length / self.rate:.3f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Players of the mixture and of its sources."""
+        tracks = {"mixture": self.mixture}
+        tracks |= {name: self.references[:, j] for j, name in enumerate(self.sources)}
+        players = (
+            f"<p>{_html.text(name)}</p>{audio.Audio(samples, self.rate)._repr_html_()}"
+            for name, samples in tracks.items()
+        )
+        return f"<b>{_html.text(self.name)}</b>{''.join(players)}"
 
 
 @dataclass(frozen=True)

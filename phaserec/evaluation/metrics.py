@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -45,7 +45,14 @@ class Settings:
 
 
 Better = Literal["higher", "lower"]
-Waveform: TypeAlias = Callable[[Any, Any, Settings], Any]
+
+
+class Waveform(Protocol):
+    """``f(reference, estimate, settings)`` of waveforms ``(time,)``: one real number."""
+
+    def __call__(self, reference: Any, estimate: Any, settings: Settings, /) -> Any: ...
+
+
 Joint: TypeAlias = Callable[[np.ndarray, np.ndarray, Settings], Mapping[str, np.ndarray]]
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from phaserec import audio, measures
+from phaserec import _html, audio, measures
 from phaserec._typing import ArrayLike, ArrayT
 from phaserec._xp import as_array, is_torch_array, same_backend, to_numpy
 from phaserec.corpus.workers import Failed, run_ordered
@@ -22,11 +22,12 @@ DEFAULT = ("si-sdr", "sdr")
 _ROUNDING = 1e-3
 
 
-@dataclass(frozen=True)
-class Row:
-    """Scores of one source.
+class Row(Mapping[str, object]):
+    """Scores of one source, and a line of a table: ``row["sdr"]``, ``pandas.DataFrame(rows)``.
 
-    Attributes
+    The columns of the table are item, source, estimate, and those of the metrics.
+
+    Parameters
     ----------
     item : str
         Item that the source belongs to.
@@ -42,12 +43,40 @@ class Row:
         Why values are undefined.
     """
 
-    item: str
-    source: str
-    estimate: str
-    values: dict[str, float]
-    frames: dict[str, list[float]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    # The scores alone, where other mappings have a method.
+    values: dict[str, float]  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        item: str,
+        source: str,
+        estimate: str,
+        values: dict[str, float],
+        frames: dict[str, list[float]] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.item, self.source, self.estimate = item, source, estimate
+        self.values, self.frames, self.notes = values, {} if frames is None else frames, notes
+
+    def _cells(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("item", "source", "estimate")} | self.values
+
+    def __getitem__(self, column: str) -> object:
+        return self._cells()[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cells())
+
+    def __len__(self) -> int:
+        return len(self._cells())
+
+    def __repr__(self) -> str:
+        who = "".join(f"{name!r}, " for name in (self.item, self.source) if name)
+        return f"Row({who}{', '.join(f'{k}={v:.4g}' for k, v in self.values.items())})"
+
+    def _repr_html_(self) -> str:
+        facts = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in self.items()}
+        return _html.grid(facts, [facts.values()])
 
 
 def score(

@@ -46,6 +46,13 @@ class PreparedRun:
     rng: Seed
     choice: Choice
 
+    def __repr__(self) -> str:
+        start = self.init if isinstance(self.init, str) else "given"
+        return (
+            f"PreparedRun({self.algorithm.label}, {self.n_iter} iterations from {start}, on the "
+            f"{self.machine}: {self.problem})"
+        )
+
     @property
     def machine(self) -> str:
         """Name of the machine, ``"kernel"`` or ``"arrays"``."""

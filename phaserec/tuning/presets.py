@@ -49,7 +49,7 @@ class Preset:
     n_iter: int
     hyper: dict[str, Any]
     stft: STFT
-    tuning: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "algorithm", resolve(self.algorithm).name)
