@@ -51,6 +51,7 @@ class Waveform(Protocol):
     """``f(reference, estimate, settings)`` of waveforms ``(time,)``: one real number."""
 
     def __call__(self, reference: Any, estimate: Any, settings: Settings, /) -> Any: ...
+    def __hash__(self) -> int: ...
 
 
 Joint: TypeAlias = Callable[[np.ndarray, np.ndarray, Settings], Mapping[str, np.ndarray]]

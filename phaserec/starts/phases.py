@@ -51,7 +51,7 @@ class _OfTorch:
         self._source = source
 
     @cached_property
-    def generator(self) -> np.random.Generator:
+    def generator(self) -> Generator:
         """The generator, on the CPU wherever the source is."""
         import torch
 

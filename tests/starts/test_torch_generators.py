@@ -1,5 +1,8 @@
 """Random phases from generators of torch, and from its global seed."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -75,6 +78,11 @@ def test_numpy_arrays_ignore_the_seed_of_torch():
     first = p.start("random")
     torch.manual_seed(5)
     assert np.abs(first - p.start("random")).max() > 0.1
+
+
+def test_numpy_loads_its_generators_when_they_are_needed():
+    code = "import sys, phaserec.starts; sys.exit('numpy.random' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_something_else_is_one_clear_error():
