@@ -1,10 +1,12 @@
 """What objects show: short text, and pages with players and pictures that load nothing before."""
 
+import doctest
 import re
 import subprocess
 import sys
 from base64 import b64decode
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +126,15 @@ def test_text_loads_neither_matplotlib_nor_pages():
         "sys.exit(bool({'matplotlib', 'phaserec.plot'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_of_the_documentation_is_true(capsys):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    page = Path(__file__).parents[1] / "docs" / "notebooks.rst"
+    if not page.is_file():
+        pytest.skip("the documentation is not installed with the package")
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted > 20 and result.failed == 0, capsys.readouterr().out
 
 
 def test_rows_make_a_data_frame():
