@@ -20,10 +20,11 @@ from phaserec.commands.options import (
     table_options,
     transform_options,
 )
+from phaserec.commands.program import Program
 from phaserec.commands.registries import HyperCommand, InversionCommand
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="phaserec")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks (any command).")
 def cli() -> None:

@@ -19,6 +19,7 @@ from phaserec.commands.options import (
     subtype_option,
     table_options,
 )
+from phaserec.commands.program import Program
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from unfolded.model import UnfoldedSeparator
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="phaserec")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks (any command).")
 def cli() -> None:
