@@ -21,7 +21,7 @@ from phaserec.commands.options import (
     transform_options,
 )
 from phaserec.commands.program import Program
-from phaserec.commands.registries import HyperCommand, InversionCommand
+from phaserec.commands.registries import HyperCommand, InversionCommand, RegistryCommand
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -110,7 +110,7 @@ def tune(**options: Any) -> None:
     run(**options)
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("reference")
 @click.argument("estimate")
 @click.option(
@@ -148,7 +148,7 @@ def evaluate(**options: Any) -> None:
         sys.exit(1)
 
 
-@cli.command(name="list")
+@cli.command(name="list", cls=RegistryCommand)
 def list_algorithms() -> None:
     """Show every algorithm with its hyper-parameters, source and machine."""
     from phaserec.commands.list import run

@@ -20,6 +20,7 @@ from phaserec.commands.options import (
     table_options,
 )
 from phaserec.commands.program import Program
+from phaserec.commands.registries import RegistryCommand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ _model = click.option(
 _device = click.option("--device", default="cpu", show_default=True, help="A torch device.")
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", is_flag=True, help="Go on from where the run in its folder stopped.")
@@ -96,7 +97,7 @@ def _epoch_line(row: dict[str, Any]) -> str:
     return text
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option(
     "-o",
@@ -214,7 +215,7 @@ def _separation(
     )
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("folder")
 @_model
 @click.option("--target", metavar="NAME", help="Source in clean/ [speech, else the first].")
@@ -249,7 +250,7 @@ def evaluate(
     deliver(rows, {}, chosen, csv_file, json_file, program="unfolded")
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("output")
 @_model
 @click.option("--channels", default=1, show_default=True, help="Channels of its input.")
