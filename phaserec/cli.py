@@ -13,6 +13,7 @@ from phaserec import __version__
 from phaserec.commands.console import run_command
 from phaserec.commands.options import (
     beginning_options,
+    json_option,
     report_option,
     seconds_option,
     signal_options,
@@ -44,6 +45,7 @@ def cli() -> None:
 @click.option("--no-overwrite", is_flag=True, help="Stop where a file to write exists.")
 @subtype_option
 @click.option("--trace", is_flag=True, help="Print objective (and SDR) at every iteration.")
+@json_option
 @report_option
 @seconds_option
 def invert(**options: Any) -> None:
@@ -98,6 +100,8 @@ def report(**options: Any) -> None:
 @click.option("--jobs", type=int, help="Threads [one for each core].")
 @transform_options
 @click.option("-o", "--output", metavar="FILE", default="preset.json", show_default=True)
+@table_options
+@click.option("--plot", "plot_file", metavar="FILE", help="Draw scores over σ, as .png, .svg, …")
 def tune(**options: Any) -> None:
     """Find algorithm, hyper-parameters and iterations on the mixtures of FOLDER; write a preset.
 
@@ -149,11 +153,15 @@ def evaluate(**options: Any) -> None:
 
 
 @cli.command(name="list", cls=RegistryCommand)
-def list_algorithms() -> None:
-    """Show every algorithm with its hyper-parameters, source and machine."""
+@json_option
+def list_algorithms(**options: Any) -> None:
+    """Show every algorithm with its hyper-parameters, source and machine.
+
+    As JSON starts and metrics are listed too.
+    """
     from phaserec.commands.list import run
 
-    run()
+    run(**options)
 
 
 def main(args: Sequence[str] | None = None) -> None:

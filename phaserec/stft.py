@@ -166,6 +166,12 @@ class STFT:
         return np.pad(values, (left, self.n_fft - self.win_length - left))
 
     @property
+    def settings(self) -> dict[str, object]:
+        """What makes an equal transform: ``STFT(**stft.settings)``."""
+        names = ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def depth(self) -> int:
         """Columns of one hop that a frame reaches over, ``⌈n_fft / hop_length⌉``."""
         return -(-self.n_fft // self.hop_length)

@@ -239,7 +239,8 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from phaserec.commands.evaluate import check_targets, choose, deliver
+    from phaserec.commands.evaluate import choose, deliver
+    from phaserec.commands.results import check_targets
     from unfolded.metrics import SCORES
     from unfolded.metrics import evaluate as rows_of
 

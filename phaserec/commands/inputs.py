@@ -16,7 +16,7 @@ from phaserec.problem import Problem
 from phaserec.stft import STFT
 
 _SETTINGS = ("rate", "length", "n_fft", "hop_length", "win_length")
-_ALIASES = {"sr": "rate", "sample_rate": "rate"}
+_ALIASES = dict.fromkeys(("sr", "fs", "sample_rate", "samplerate", "sampling_rate"), "rate")
 
 
 @dataclass(frozen=True)
@@ -275,13 +275,18 @@ def _read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]
     except (ValueError, OSError, EOFError, AttributeError) as error:
         raise ValueError(f"{path} is not an npz or npy file of numbers: {error}") from None
     scalars = {k: v for k, v in contents.items() if k in (*_SETTINGS, *_ALIASES) and v.ndim == 0}
-    settings = {_ALIASES.get(k, k): _whole(path, k, v) for k, v in scalars.items()}
+    settings: dict[str, int] = {}
+    for key, value in scalars.items():
+        name, number = _ALIASES.get(key, key), _whole(path, key, value)
+        if settings.setdefault(name, number) != number:
+            raise ValueError(f"{path}: {key}={number}, but the {name} is also {settings[name]}")
     arrays = {check_name(k, f"{path}"): v for k, v in contents.items() if k not in scalars}
     for name, values in arrays.items():
         if values.dtype.kind not in "fiu" or values.ndim < 2:
             raise ValueError(
                 f"{path}: {name!r} is {values.dtype} of shape {values.shape}, expected real "
-                "magnitudes (F, T), (J, F, T) or (channels, J, F, T)"
+                "magnitudes (F, T), (J, F, T) or (channels, J, F, T), or a setting, one of "
+                f"{', '.join((*_SETTINGS, *_ALIASES))}"
             )
     if set(arrays) == {"magnitudes"}:
         values = arrays["magnitudes"]
