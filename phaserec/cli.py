@@ -118,19 +118,21 @@ def tune(**options: Any) -> None:
 @click.argument("reference")
 @click.argument("estimate")
 @click.option(
-    "--mixture", metavar="PATH", help="Mixtures, for improvements: a folder, or one file for all."
+    "--mixture",
+    metavar="PATH",
+    help="Mixtures, for improvements: a folder, or one file for all [those in REFERENCE].",
 )
 @click.option(
     "--metrics",
     metavar="NAMES",
-    help="Names with commas, or all [si-sdr,sdr; with --mixture also si-sdri,sdri].",
+    help="Names with commas, or all [si-sdr,sdr; with mixtures also si-sdri,sdri].",
 )
 @click.option("--permute", is_flag=True, help="Match sources and estimates by the best SI-SDR.")
 @click.option(
     "--layout",
-    type=click.Choice(["files", "folders", "speakers"]),
-    help="Items are the files, the folders of sources, or the files of one name in the folders of "
-    "the speakers [what REFERENCE looks like].",
+    type=click.Choice(["files", "folders", "speakers", "pairs"]),
+    help="Items are the files, the folders of sources, the files of one name in the folders of the "
+    "speakers, or those in clean/ and noisy/ [what REFERENCE looks like].",
 )
 @click.option("--target", metavar="NAME", help="The estimate of ITEM is ITEM/NAME.wav.")
 @table_options

@@ -7,8 +7,9 @@ from tqdm import tqdm
 
 from phaserec.commands.console import command_line
 from phaserec.commands.results import check_targets, words_to, write_results
+from phaserec.corpus.layouts import Layout
 from phaserec.corpus.workers import Failed
-from phaserec.evaluation.matching import Item, Layout, match
+from phaserec.evaluation.matching import Item, match
 from phaserec.evaluation.metrics import METRICS, Metric, resolve
 from phaserec.evaluation.scoring import DEFAULT, Row, check_mixture, score_files
 from phaserec.evaluation.summary import summary
@@ -46,9 +47,6 @@ def run(
     ValueError, OSError
         For anything wrong with the input as a whole; nothing has been written then.
     """
-    gains = [f"{name}i" for name in DEFAULT] if mixture is not None else []
-    chosen = choose(metrics, [*DEFAULT, *gains], with_mixture=mixture is not None)
-    check_mixture(chosen, mixture is not None)
     stft = STFT(n_fft, hop_length)
     if rate is not None and rate < 1:
         raise ValueError(f"--rate {rate} must be positive")
@@ -60,6 +58,10 @@ def run(
     found = match(
         reference, estimate, mixture=mixture, layout=layout, target=target, permute=permute
     )
+    mixed = all(item.mixture is not None for item in found.items)
+    gains = [f"{name}i" for name in DEFAULT] if mixed else []
+    chosen = choose(metrics, [*DEFAULT, *gains], with_mixture=mixed)
+    check_mixture(chosen, mixed)
     for path in found.unused:
         note(f"{path} belongs to no reference and is left out")
     failures = dict(found.missing)

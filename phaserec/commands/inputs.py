@@ -258,8 +258,13 @@ def _check_references(inputs: Inputs) -> None:
 
 
 def _read_all(paths: Sequence[str]) -> dict[str, audio.Audio]:
-    """Files by a name for each: the stem, numbered where stems repeat."""
-    names = distinct([check_name(Path(path).stem, path) for path in paths])
+    """Files by a name for each: the stem, or the folder of files of one name; no two alike."""
+    stems = [Path(path).stem for path in paths]
+    folders = [Path(path).parent.name for path in paths]
+    telling = len(set(folders)) == len(folders) and not any(f[:1] in ("", ".") for f in folders)
+    if len(set(stems)) == 1 < len(stems) and telling:
+        stems = folders
+    names = distinct([check_name(name, path) for name, path in zip(stems, paths, strict=True)])
     return {name: audio.read(path) for name, path in zip(names, paths, strict=True)}
 
 

@@ -43,30 +43,3 @@ def audio_files(
 
 def _same(one: Path, other: Path | None) -> bool:
     return other is not None and one.resolve() == other.resolve()
-
-
-def by_stem(folder: Path) -> dict[str, Path]:
-    """Audio files of one folder by their names without endings, in order.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder; one that does not exist has none.
-
-    Returns
-    -------
-    dict of str to Path
-        Files, with the folder.
-
-    Raises
-    ------
-    ValueError
-        If two files differ in their endings only.
-    """
-    files: dict[str, Path] = {}
-    for name in audio_files(folder, deep=False):
-        path = folder / name
-        if path.stem in files:
-            raise ValueError(f"{files[path.stem]} and {path} have one name; keep one of them")
-        files[path.stem] = path
-    return files

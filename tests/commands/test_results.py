@@ -138,7 +138,7 @@ def test_what_was_done_can_be_done_again(invert, folder):
     assert one["hyper"] == {"sigma": 10.0} and one["machine"] == "arrays"
     assert STFT(**one["stft"]) == STFT(256)
     assert (one["rate"], one["channels"], one["length"]) == (RATE, 1, RATE // 4)
-    assert [source["name"] for source in one["sources"]] == ["0-1", "0-2"]
+    assert [source["name"] for source in one["sources"]] == ["s1", "s2"]
     first = folder / one["sources"][0]["file"]
     assert set(one["sources"][0]["sdr"]) == {"given", "start", "after"}
     assert one["sources"][0]["sdr"]["given"] is None or one["sources"][0]["sdr"]["given"] > 100
