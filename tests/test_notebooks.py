@@ -60,7 +60,8 @@ def test_what_is_not_as_usual_is_in_the_text_of_a_transform():
     assert repr(STFT(16, window=np.ones(16))) == "STFT(n_fft=16, hop_length=4, window=given values)"
 
 
-def test_runs_and_configured_algorithms_show_no_arrays():
+def test_runs_and_configured_algorithms_show_no_arrays(monkeypatch):
+    monkeypatch.setenv("PHASEREC_MACHINE", "arrays")
     run = prepare("mix-incons", PROBLEM, 3, init=PROBLEM.start(), sigma=np.ones((9, 1)))
     assert "sigma=float64 (9, 1)" in repr(run.algorithm)
     run = prepare("misi", PROBLEM, 3, init=PROBLEM.start())
