@@ -72,7 +72,7 @@ def outline(samples: np.ndarray, *, width: int = 480, height: int = 60) -> str:
     Parameters
     ----------
     samples : ndarray, shape (time,)
-        Real values, one at least.
+        Real values.
     width, height : int
         Size in pixels.
 
@@ -81,6 +81,8 @@ def outline(samples: np.ndarray, *, width: int = 480, height: int = 60) -> str:
     str
         SVG.
     """
+    if not len(samples):
+        return ""
     edges = np.linspace(0, len(samples), min(width, len(samples)) + 1).astype(int)[:-1]
     high, low = np.maximum.reduceat(samples, edges), np.minimum.reduceat(samples, edges)
     top, bottom = max(float(high.max()), 0.0), min(float(low.min()), 0.0)

@@ -89,7 +89,8 @@ def test_sound_can_be_played():
 
 
 @pytest.mark.parametrize(
-    "samples", [X[0, 0], X[0, 0].astype(float), np.zeros((1, 1)), X[0, 0].tolist()]
+    "samples",
+    [X[0, 0], X[0, 0].astype(float), np.zeros((1, 1)), np.zeros((1, 0)), X[0, 0].tolist()],
 )
 def test_one_channel_alone_is_sound_too(samples):
     sound = audio.Audio(samples, 8000)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tqdm import tqdm
 
 from phaserec.commands.console import command_line
-from phaserec.commands.results import check_targets, words_to, write_results
+from phaserec.commands.results import check_results_apart, check_targets, words_to, write_results
 from phaserec.corpus.layouts import Layout
 from phaserec.corpus.workers import Failed
 from phaserec.evaluation.matching import Item, match
@@ -58,6 +58,13 @@ def run(
     found = match(
         reference, estimate, mixture=mixture, layout=layout, target=target, permute=permute
     )
+    read = [
+        path
+        for item in found.items
+        for path in (*item.references, *item.estimates, item.mixture)
+        if path is not None
+    ]
+    check_results_apart((csv_file, json_file, report), read)
     mixed = all(item.mixture is not None for item in found.items)
     gains = [f"{name}i" for name in DEFAULT] if mixed else []
     chosen = choose(metrics, [*DEFAULT, *gains], with_mixture=mixed)

@@ -4,11 +4,11 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from phaserec._files import check_folder, write_files
+from phaserec._files import check_apart, check_folder, write_files
 
 STDOUT = "-"
 
@@ -39,6 +39,21 @@ def check_targets(*names: str | None) -> None:
         check_folder(str(path), path.parent)
 
 
+def check_results_apart(
+    names: Iterable[str | None], inputs: Iterable[str | os.PathLike[str]]
+) -> None:
+    """Raise ValueError if a result would replace a file that is read.
+
+    Parameters
+    ----------
+    names : iterable of str or None
+        Files of results as typed.
+    inputs : iterable of str or path
+        Files that are read.
+    """
+    check_apart([Path(name) for name in names if name not in (None, STDOUT)], inputs)
+
+
 def words_to(*names: str | None) -> TextIO:
     """Where words for people go: standard output, or standard error if it has a result.
 
@@ -61,7 +76,7 @@ def write_results(contents: Mapping[str, str | bytes]) -> None:
     Parameters
     ----------
     contents : mapping of str to str or bytes
-        Contents by name as typed; text for ``"-"`` goes to standard output.
+        Contents by name as typed; that of ``"-"`` goes to standard output. Text is UTF-8.
 
     Raises
     ------
@@ -73,7 +88,11 @@ def write_results(contents: Mapping[str, str | bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     write_files(list(files), [c.encode() if isinstance(c, str) else c for c in files.values()])
     if STDOUT in contents:
-        print(contents[STDOUT], end="")
+        content = contents[STDOUT]
+        # UTF-8 whatever the console has: other programs read it.
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content.encode() if isinstance(content, str) else content)
+        sys.stdout.buffer.flush()
 
 
 def as_json(document: Any) -> str:

@@ -16,6 +16,7 @@ from phaserec.commands.options import Transform, without
 from phaserec.commands.results import (
     STDOUT,
     as_json,
+    check_results_apart,
     check_targets,
     number,
     words_to,
@@ -75,14 +76,17 @@ def run(
     stft = _transform(Transform(options))
     algorithms = [name.strip() for name in algo.split(",")]
     tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
-    check_targets(output, csv_file, json_file, plot_file)
+    results = (output, csv_file, json_file, plot_file)
+    check_targets(*results)
     if plot_file is not None:
         _check_plot(plot_file, tried)
     items = MixtureFolder(folder, stft, estimates)
+    check_results_apart(results, items.paths)
     known = _fingerprints(items)
     held_out = None
     if test is not None:
         held_out = MixtureFolder(test, stft, test_estimates)
+        check_results_apart(results, held_out.paths)
         _refuse_shared(folder, known, test, _fingerprints(held_out))
     how: dict[str, Any] = {
         "stft": stft,
@@ -118,15 +122,15 @@ def run(
     tuning["files"] = presets.describe_files(known)
     candidate = best.candidate
     preset = presets.Preset(candidate.algorithm, best.n_iter, candidate.hyper, stft, tuning)
-    results: dict[str, str | bytes] = {output: presets.text(preset)}
+    contents: dict[str, str | bytes] = {output: presets.text(preset)}
     if csv_file is not None:
-        results[csv_file] = _csv(found)
+        contents[csv_file] = _csv(found)
     if json_file is not None:
-        results[json_file] = as_json(_document(preset, found))
+        contents[json_file] = as_json(_document(preset, found))
     if plot_file is not None:
-        results[plot_file] = _plot(plot_file, found, start, as_given, what)
-    write_results(results)
-    for name in (output, csv_file, json_file, plot_file):
+        contents[plot_file] = _plot(plot_file, found, start, as_given, what)
+    write_results(contents)
+    for name in results:
         if name not in (None, STDOUT):
             print(name, file=stream)
 

@@ -1,5 +1,6 @@
 """Both command lines on consoles of any encoding, and without the packages of an extra."""
 
+import json
 import os
 import subprocess
 import sys
@@ -36,6 +37,11 @@ def test_what_cannot_be_written_is_a_question_mark(pair):
         "ascii"
     )
     assert "?????" in table and "\u2500" not in table
+
+
+def test_results_for_programs_are_utf8_on_any_console():
+    done = run("-m", "phaserec", "list", "--json", "-", PYTHONIOENCODING="ascii")
+    assert "σ" in done.stdout.decode("utf-8") and json.loads(done.stdout)["algorithms"]
 
 
 @pytest.mark.parametrize(

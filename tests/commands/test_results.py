@@ -104,6 +104,7 @@ def test_scores_over_sigma_are_drawn(tune, folder, name):
         (["--csv", "-", "--json", "-"], "two results would go to -"),
         (["--csv", "preset.json"], "two results would go to preset.json"),
         (["--csv", "set"], "set is a folder"),
+        (["--csv", "set/s1/0.wav"], "set/s1/0.wav is one of the input files"),
     ],
 )
 def test_what_cannot_be_written_is_said_before_the_search(tune, folder, arguments, message):
@@ -196,6 +197,8 @@ def test_scores_on_standard_output_are_alone(command, folder):
     code, out, err = command(main, *arguments, "--json", "-")
     assert code == 0 and len(json.loads(out)["rows"]) == 2
     assert "mean" in err
+    code, _, err = command(main, *arguments, "--csv", "set/s1/1.wav")
+    assert code == 2 and "set/s1/1.wav is one of the input files" in err
     code, out, _ = command(main, *arguments, "--csv", "-")
     assert code == 0 and all(math.isfinite(float(row["snr"])) for row in table(out))
 
