@@ -7,7 +7,10 @@ import numpy as np
 
 
 class Array(Protocol):
-    """A numpy array or a torch tensor, float32 or float64, complex64 or complex128."""
+    """A numpy array or a torch tensor, float32 or float64, complex64 or complex128.
+
+    Half precision, of either kind, is taken where arrays come in, and computed in float32.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,6 +143,17 @@ class Generator(Protocol):
         """Random numbers in [0, 1)."""
 
 
+class TorchGenerator(Protocol):
+    """``torch.Generator``."""
+
+    @property
+    def device(self) -> Any:
+        """Where it draws."""
+
+    def initial_seed(self) -> int:
+        """What it was seeded with."""
+
+
 class TorchType(Protocol):
     """A dtype of torch."""
 
@@ -151,8 +165,9 @@ class TorchType(Protocol):
 Init: TypeAlias = str | Array | None
 """A start: its name, an initial spectrogram, or None for the usual one."""
 
-Seed: TypeAlias = int | Generator | None
-"""Source of random phases; an int seeds a new generator, None is a new one each time."""
+Seed: TypeAlias = int | Generator | TorchGenerator | None
+"""Source of random phases, of numpy or torch; an int seeds a new generator, None is a new one each
+time, or for tensors the default one of torch."""
 
 Window: TypeAlias = (
     str

@@ -2,6 +2,39 @@
 
 from collections.abc import Iterable
 
+_EXTRAS = {
+    "PIL": "report",
+    "accelerate": "unfolded",
+    "jinja2": "report",
+    "matplotlib": "plot",
+    "museval": "eval",
+    "pesq": "eval",
+    "pystoi": "eval",
+    "safetensors": "unfolded",
+    "tensorboard": "tensorboard",
+    "torch": "unfolded",
+    "yaml": "unfolded",
+}
+
+
+def remedy(error: ModuleNotFoundError) -> str | None:
+    """What to install where a package of an extra is missing.
+
+    Parameters
+    ----------
+    error : ModuleNotFoundError
+        The error.
+
+    Returns
+    -------
+    str or None
+        A sentence; None for a package that no extra has.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return None
+    return f"this needs the package {package}: pip install 'phaserec[{_EXTRAS[package]}]'"
+
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Words that suggest the nearest of the known names, or none.

@@ -12,6 +12,8 @@ from phaserec._typing import Array as Array
 from phaserec._typing import ArrayT as ArrayT
 
 _SUPPORTED = ("float32", "float64", "complex64", "complex128")
+_HALF = ("float16", "bfloat16")
+_SINGLE = ("float32", "complex64", *_HALF)
 
 
 def namespace(*arrays: Array | None) -> Any:
@@ -28,6 +30,12 @@ def dtype_name(x: Array) -> str:
     return str(x.dtype).rpartition(".")[2]
 
 
+def outlined(x: Array) -> str:
+    """What an array is without its numbers, such as ``"float32 (2, 513, 63)"``."""
+    place = "" if str(x.device) == "cpu" else f" on {x.device}"
+    return f"{dtype_name(x)} {tuple(x.shape)}{place}"
+
+
 def is_complex(x: Array) -> bool:
     """Whether the array holds complex numbers."""
     return dtype_name(x).startswith("complex")
@@ -36,7 +44,8 @@ def is_complex(x: Array) -> bool:
 def as_array(name: str, value: Any) -> Array:
     """Turn an argument into a float or complex array, or say what is wrong with it.
 
-    Numpy arrays and torch tensors pass through; lists, scalars and integer arrays become float64.
+    Numpy arrays and torch tensors pass through; lists, scalars and integer arrays become float64,
+    and half precision (float16, bfloat16) float32.
 
     Parameters
     ----------
@@ -64,12 +73,34 @@ def as_array(name: str, value: Any) -> Array:
     if kind.startswith(("int", "uint")):
         xp = namespace(value)
         return xp.astype(value, xp.float64)
+    if kind in _HALF:
+        xp = namespace(value)
+        return xp.astype(value, xp.float32)
     if kind not in _SUPPORTED:
         raise ValueError(
-            f"{name} has dtype {kind}; allowed are {', '.join(_SUPPORTED)} and integers. "
+            f"{name} has dtype {kind}; allowed are {', '.join(_HALF + _SUPPORTED)} and integers. "
             "Convert it first, for example with .astype('float32')."
         )
     return value
+
+
+def as_given(x: ArrayT, given: Any) -> ArrayT:
+    """Result in half precision where the argument that it is made of was.
+
+    Parameters
+    ----------
+    x : array
+        Real result.
+    given : array_like
+        The argument, before :func:`as_array`.
+
+    Returns
+    -------
+    array
+        With the dtype of ``given`` if that is float16 or bfloat16, else ``x`` itself.
+    """
+    half = is_array_api_obj(given) and dtype_name(given) in _HALF
+    return namespace(x).astype(x, given.dtype) if half else x
 
 
 def as_int(name: str, value: Any, low: int) -> int:
@@ -130,13 +161,13 @@ def same_backend(**arrays: Array | None) -> Any:
 
 
 def complex_dtype(xp: Any, x: Array) -> Any:
-    """Complex dtype of the precision of ``x``."""
-    return xp.complex64 if dtype_name(x) in ("float32", "complex64") else xp.complex128
+    """Complex dtype that ``x`` is computed in."""
+    return xp.complex64 if dtype_name(x) in _SINGLE else xp.complex128
 
 
 def real_dtype(xp: Any, x: Array) -> Any:
-    """Real dtype of the precision of ``x``."""
-    return xp.float32 if dtype_name(x) in ("float32", "complex64") else xp.float64
+    """Real dtype that ``x`` is computed in."""
+    return xp.float32 if dtype_name(x) in _SINGLE else xp.float64
 
 
 def like(values: Any, x: ArrayT) -> ArrayT:

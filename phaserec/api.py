@@ -22,7 +22,7 @@ from phaserec._typing import (
     Value,
     Window,
 )
-from phaserec._xp import as_array, as_int, like, namespace
+from phaserec._xp import as_array, as_given, as_int, like, namespace
 from phaserec.algorithms.hyper import MOMENTUM, NonNegative
 from phaserec.algorithms.registry import AlgorithmLike, describe
 from phaserec.problem import Problem
@@ -53,7 +53,8 @@ def invert(
     Parameters
     ----------
     magnitudes : array, shape (..., J, F, T)
-        Target magnitudes, numpy or torch, float32 or float64; ``(..., F, T)`` without a mixture.
+        Target magnitudes, numpy or torch; ``(..., F, T)`` without a mixture. Half precision
+        (float16, bfloat16) is computed in float32.
     mixture : array, shape (..., time) or (..., F, T), optional
         Waveform or complex spectrogram of the mixture.
     stft : STFT
@@ -72,8 +73,8 @@ def invert(
         Valid samples of each item of a ragged batch.
     weights : array, broadcastable to (..., J, F, T), optional
         Mixing weights Λ of the algorithms in which they are a choice.
-    rng : int, numpy Generator or RandomState, optional
-        Source of random phases.
+    rng : int, numpy Generator or RandomState, torch.Generator, optional
+        Source of random phases; for tensors None is torch's default generator.
     machine : {"kernel", "arrays"}, optional
         What runs: the fused kernel wherever it can, or the arrays. By default whatever
         ``PHASEREC_MACHINE`` says, or else the one that is done first: work that is short next to
@@ -85,7 +86,7 @@ def invert(
     Returns
     -------
     array, shape (..., J, time)
-        Waveforms with the library, device and precision of ``magnitudes``.
+        Waveforms with the library, device and precision of ``magnitudes``, half included.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def invert(
         magnitudes, mixture, stft=stft, length=length, lengths=lengths, weights=weights
     )
     run = prepare(algorithm, problem, n_iter, init=init, rng=rng, machine=machine, **hyper)
-    return cast(ArrayT, run.result())
+    return cast(ArrayT, as_given(run.result(), magnitudes))
 
 
 def misi(
@@ -231,7 +232,7 @@ def griffinlim(
         Momentum, the paper's α; above 1 may diverge (a warning says so).
     init : {"random", None} or complex array, default "random"
         Initial phase: random, zero (None), or that of a complex spectrogram.
-    random_state, rng : int, numpy Generator or RandomState, optional
+    random_state, rng : int, numpy Generator or RandomState, torch.Generator, optional
         Source of random phases: ``random_state`` as in librosa 0.11, where an int seeds a
         RandomState, or its later name ``rng``, where it seeds a Generator. Give one.
 
@@ -256,7 +257,7 @@ def griffinlim(
     _check_drop_in(momentum, init)
     n_iter = as_int("n_iter", n_iter, 0)
     V = as_array("S", S)
-    kind = V.dtype if dtype is None else _real_dtype(V, dtype)
+    kind = None if dtype is None else _real_dtype(V, dtype)
     n_fft = _n_fft(V, n_fft)
     if hop_length is None:
         hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
@@ -266,6 +267,8 @@ def griffinlim(
     c = _librosa_start(problem, init, _librosa_rng(random_state, rng))
     # The result has the target magnitudes once more: it is t of the next iteration.
     y = prepare(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum).result()
+    if kind is None:
+        return cast(ArrayT, as_given(y, S))
     return cast(ArrayT, namespace(y).astype(y, kind, copy=False))
 
 
@@ -305,7 +308,7 @@ def _librosa_start(problem: Problem, init: Init, rng: Seed) -> Array:
     # Drawn bin by bin, as librosa does, so that a seed gives its phases.
     V = problem.magnitudes
     xp = namespace(V)
-    angles = like(2 * np.pi * as_rng(rng).random(tuple(V.shape)), V)
+    angles = like(2 * np.pi * as_rng(rng, V).random(tuple(V.shape)), V)
     return V * (xp.cos(angles) + 1j * xp.sin(angles))
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from phaserec import _html
 from phaserec._files import write_files
+from phaserec._xp import as_array, to_numpy
 
 _CONTAINERS = {
     ".wav": "WAV",
@@ -32,9 +34,13 @@ SUFFIXES = frozenset(_CONTAINERS)
 """Endings of names that are taken for audio files when a folder is searched."""
 
 
+# Seconds at most that a notebook stores of a sound that it shows.
+_HEARD = 60
+
+
 @dataclass(frozen=True)
 class Audio:
-    """Samples of an audio file.
+    """Samples of an audio file, or any to listen to: in notebooks it is a player.
 
     Attributes
     ----------
@@ -46,6 +52,36 @@ class Audio:
 
     samples: np.ndarray
     rate: int
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{fact} {name}" for name, fact in self._facts().items())
+        return f"Audio({facts})"
+
+    @property
+    def _channels(self) -> np.ndarray:
+        """Samples ``(channels, time)``, also of tensors and of a single channel."""
+        return np.atleast_2d(to_numpy(as_array("samples", self.samples)))
+
+    def _facts(self) -> dict[str, str]:
+        """What it is, without the numbers."""
+        channels, length = self._channels.shape
+        return {
+            "channels" if channels > 1 else "channel": str(channels),
+            "Hz": f"{self.rate}",
+            "s": f"{length / self.rate:.3f}",
+        }
+
+    def _repr_html_(self) -> str:
+        """A player of the beginning, below the course of the first channel."""
+        samples = self._channels[:, : _HEARD * self.rate]
+        drawn = _html.table("Audio", self._facts()) + _html.outline(samples[0])
+        try:
+            sound = encode(samples, self.rate, subtype="PCM_16", container="FLAC")
+        except ValueError:  # too many channels, say
+            return drawn
+        player = f'<br/><audio controls src="{_html.embedded("audio/flac", sound)}"></audio>'
+        cut = samples.shape[1] < self._channels.shape[1]
+        return drawn + player + (f" the first {_HEARD} s" if cut else "")
 
 
 def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:

@@ -13,6 +13,7 @@ from phaserec import __version__
 from phaserec.commands.console import run_command
 from phaserec.commands.options import (
     beginning_options,
+    json_option,
     report_option,
     seconds_option,
     signal_options,
@@ -20,10 +21,11 @@ from phaserec.commands.options import (
     table_options,
     transform_options,
 )
-from phaserec.commands.registries import HyperCommand, InversionCommand
+from phaserec.commands.program import Program
+from phaserec.commands.registries import HyperCommand, InversionCommand, RegistryCommand
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="phaserec")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks (any command).")
 def cli() -> None:
@@ -43,6 +45,7 @@ def cli() -> None:
 @click.option("--no-overwrite", is_flag=True, help="Stop where a file to write exists.")
 @subtype_option
 @click.option("--trace", is_flag=True, help="Print objective (and SDR) at every iteration.")
+@json_option
 @report_option
 @seconds_option
 def invert(**options: Any) -> None:
@@ -98,6 +101,8 @@ def report(**options: Any) -> None:
 @click.option("--jobs", type=int, help="Threads [one for each core].")
 @transform_options
 @click.option("-o", "--output", metavar="FILE", default="preset.json", show_default=True)
+@table_options
+@click.option("--plot", "plot_file", metavar="FILE", help="Draw scores over σ, as .png, .svg, …")
 def tune(**options: Any) -> None:
     """Find algorithm, hyper-parameters and iterations on the mixtures of FOLDER; write a preset.
 
@@ -110,23 +115,25 @@ def tune(**options: Any) -> None:
     run(**options)
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("reference")
 @click.argument("estimate")
 @click.option(
-    "--mixture", metavar="PATH", help="Mixtures, for improvements: a folder, or one file for all."
+    "--mixture",
+    metavar="PATH",
+    help="Mixtures, for improvements: a folder, or one file for all [those in REFERENCE].",
 )
 @click.option(
     "--metrics",
     metavar="NAMES",
-    help="Names with commas, or all [si-sdr,sdr; with --mixture also si-sdri,sdri].",
+    help="Names with commas, or all [si-sdr,sdr; with mixtures also si-sdri,sdri].",
 )
 @click.option("--permute", is_flag=True, help="Match sources and estimates by the best SI-SDR.")
 @click.option(
     "--layout",
-    type=click.Choice(["files", "folders", "speakers"]),
-    help="Items are the files, the folders of sources, or the files of one name in the folders of "
-    "the speakers [what REFERENCE looks like].",
+    type=click.Choice(["files", "folders", "speakers", "pairs"]),
+    help="Items are the files, the folders of sources, the files of one name in the folders of the "
+    "speakers, or those in clean/ and noisy/ [what REFERENCE looks like].",
 )
 @click.option("--target", metavar="NAME", help="The estimate of ITEM is ITEM/NAME.wav.")
 @table_options
@@ -148,12 +155,16 @@ def evaluate(**options: Any) -> None:
         sys.exit(1)
 
 
-@cli.command(name="list")
-def list_algorithms() -> None:
-    """Show every algorithm with its hyper-parameters, source and machine."""
+@cli.command(name="list", cls=RegistryCommand)
+@json_option
+def list_algorithms(**options: Any) -> None:
+    """Show every algorithm with its hyper-parameters, source and machine.
+
+    As JSON starts and metrics are listed too.
+    """
     from phaserec.commands.list import run
 
-    run()
+    run(**options)
 
 
 @cli.command(name="warm-up")

@@ -3,12 +3,17 @@
 Spectrogram measures take complex spectrograms ``(..., J, F, T)`` with their problem; norms are
 over the full two-sided spectrum and sums over sources, frequencies and frames, one value per batch
 item. Waveform measures take ``(..., time)`` and give dB, one value per waveform.
+
+All take numpy arrays, lists, or torch tensors, of one library each time, and keep gradients; half
+precision is measured in float32.
 """
+
+from typing import Any
 
 import numpy as np
 
 from phaserec._typing import ArrayT, Measurable
-from phaserec._xp import Array, is_complex, like, namespace
+from phaserec._xp import Array, as_array, is_complex, like, namespace, same_backend
 
 
 def two_sided_sum(bins: ArrayT, p: Measurable) -> ArrayT:
@@ -53,7 +58,7 @@ def mixing_error(S: Array, p: Measurable) -> Array:
     array, shape (...)
         One value per batch item.
     """
-    xp = namespace(S)
+    S, xp = _spectrogram(S, p)
     return _squared_norm(xp.expand_dims(p.X - xp.sum(S, axis=-3), axis=-3), p)
 
 
@@ -72,6 +77,7 @@ def inconsistency(S: Array, p: Measurable) -> Array:
     array, shape (...)
         One value per batch item.
     """
+    S, _ = _spectrogram(S, p)
     return _squared_norm(S - p.cons(S), p)
 
 
@@ -90,7 +96,8 @@ def magnitude_error(S: Array, p: Measurable) -> Array:
     array, shape (...)
         One value per batch item.
     """
-    return _squared_norm(namespace(S).abs(S) - p.magnitudes, p)
+    S, xp = _spectrogram(S, p)
+    return _squared_norm(xp.abs(S) - p.magnitudes, p)
 
 
 def spectral_convergence(S: Array, p: Measurable) -> Array:
@@ -108,7 +115,8 @@ def spectral_convergence(S: Array, p: Measurable) -> Array:
     array, shape (...)
         dB, one value per batch item; −inf for a perfect match and for silence met by silence.
     """
-    return _decibel(magnitude_error(p.cons(S), p), _squared_norm(p.magnitudes, p))
+    S, _ = _spectrogram(S, p)
+    return decibel(magnitude_error(p.cons(S), p), _squared_norm(p.magnitudes, p))
 
 
 def snr(reference: ArrayT, estimate: ArrayT) -> ArrayT:
@@ -124,9 +132,9 @@ def snr(reference: ArrayT, estimate: ArrayT) -> ArrayT:
     array, shape (...)
         dB.
     """
-    xp = namespace(reference, estimate)
+    reference, estimate, xp = _waveforms(reference, estimate)
     error = xp.sum((reference - estimate) ** 2, axis=-1)
-    return _decibel(xp.sum(reference**2, axis=-1), error)
+    return decibel(xp.sum(reference**2, axis=-1), error)
 
 
 def si_sdr(reference: ArrayT, estimate: ArrayT) -> ArrayT:
@@ -142,12 +150,12 @@ def si_sdr(reference: ArrayT, estimate: ArrayT) -> ArrayT:
     array, shape (...)
         dB; −inf for a silent reference or estimate.
     """
-    xp = namespace(reference, estimate)
+    reference, estimate, xp = _waveforms(reference, estimate)
     energy = xp.sum(reference**2, axis=-1, keepdims=True)
     scale = xp.sum(reference * estimate, axis=-1, keepdims=True)
     scale = scale / xp.where(energy == 0, xp.ones_like(energy), energy)
     target = scale * reference
-    return _decibel(xp.sum(target**2, axis=-1), xp.sum((estimate - target) ** 2, axis=-1))
+    return decibel(xp.sum(target**2, axis=-1), xp.sum((estimate - target) ** 2, axis=-1))
 
 
 def si_sdr_improvement(reference: ArrayT, estimate: ArrayT, mixture: ArrayT) -> ArrayT:
@@ -191,7 +199,7 @@ def sdr(reference: ArrayT, estimate: ArrayT, *, filter_length: int = 512) -> Arr
     ValueError
         If the shapes differ or ``filter_length`` is not positive.
     """
-    xp = namespace(reference, estimate)
+    reference, estimate, xp = _waveforms(reference, estimate)
     if reference.shape != estimate.shape or filter_length < 1:
         raise ValueError(
             f"reference {tuple(reference.shape)} and estimate {tuple(estimate.shape)} must have "
@@ -213,11 +221,34 @@ def sdr(reference: ArrayT, estimate: ArrayT, *, filter_length: int = 512) -> Arr
     target = xp.fft.irfft(spectrum * xp.fft.rfft(taps, n=n, axis=-1), n=n, axis=-1)
     padding = xp.zeros((*s.shape[:-1], filter_length), dtype=xp.float64, device=s.device)
     distortion = xp.concat([e, padding], axis=-1) - target
-    return _decibel(xp.sum(target**2, axis=-1), xp.sum(distortion**2, axis=-1))
+    return decibel(xp.sum(target**2, axis=-1), xp.sum(distortion**2, axis=-1))
 
 
-def _decibel(signal: ArrayT, noise: ArrayT) -> ArrayT:
-    """``10 log10(signal / noise)``, −inf where the signal is zero and +inf for no noise only."""
+def _spectrogram(S: Array, p: Measurable) -> tuple[Any, Any]:
+    """A spectrogram in a supported precision, and the library that it and the problem are of."""
+    S = as_array("S", S)
+    return S, same_backend(S=S, magnitudes=p.magnitudes)
+
+
+def _waveforms(reference: Array, estimate: Array) -> tuple[Any, Any, Any]:
+    """Waveforms in a supported precision, and the library that both are of."""
+    reference, estimate = as_array("reference", reference), as_array("estimate", estimate)
+    return reference, estimate, same_backend(reference=reference, estimate=estimate)
+
+
+def decibel(signal: ArrayT, noise: ArrayT) -> ArrayT:
+    """Ratio ``10 log10(signal / noise)`` of energies.
+
+    Parameters
+    ----------
+    signal, noise : array
+        Energies.
+
+    Returns
+    -------
+    array
+        dB; −inf where the signal is zero, +inf where the noise alone is.
+    """
     xp = namespace(signal)
     one = xp.ones_like(signal)
     silent, clean = signal <= 0, noise <= 0

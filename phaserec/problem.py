@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from phaserec import projectors
+from phaserec import _html, projectors
 from phaserec._typing import ArrayT, Init, Lengths, Seed
 from phaserec._xp import (
     Array,
@@ -17,12 +17,17 @@ from phaserec._xp import (
     complex_dtype,
     is_complex,
     namespace,
+    outlined,
     real_dtype,
     same_backend,
     to_numpy,
 )
 from phaserec.starts.registry import begin
 from phaserec.stft import STFT
+
+# Sources that a notebook shows, and frames of each at most.
+_PICTURES = 4
+_COLUMNS = 600
 
 
 class NeedsMixture(ValueError):
@@ -37,7 +42,8 @@ class Problem:
     ----------
     magnitudes : array, shape (..., J, F, T)
         Target magnitudes V of the J sources, finite and non-negative, numpy or torch. Without a
-        mixture the axis J is one more batch axis and may be absent.
+        mixture the axis J is one more batch axis and may be absent. Half precision (float16,
+        bfloat16) becomes float32.
     mixture : array, shape (..., time) or (..., F, T), optional
         The mixture as a real waveform or as its complex spectrogram; the leading axes are those
         of ``magnitudes`` before J.
@@ -123,6 +129,35 @@ class Problem:
         for name, value in resolved.items():
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={fact}" for name, fact in self._facts().items())
+        return f"Problem({facts})"
+
+    def _facts(self) -> dict[str, object]:
+        """What it is made of, without the numbers."""
+        arrays = {"magnitudes": self.magnitudes, "mixture": self.mixture, "weights": self.weights}
+        facts: dict[str, object] = {k: outlined(a) for k, a in arrays.items() if a is not None}
+        facts |= {"stft": self.stft, "length": self.length}
+        if self.lengths is not None:
+            facts["lengths"] = f"{self.lengths.min()}…{self.lengths.max()}"
+        return facts
+
+    def _repr_html_(self) -> str:
+        """What it is made of, and the magnitudes of the first sources (with matplotlib)."""
+        V = to_numpy(self.magnitudes)
+        sources = V.reshape(-1, *V.shape[-2:])[:_PICTURES]
+        if self.mixture is not None:
+            sources = V.reshape(-1, *V.shape[-3:])[0, :_PICTURES]
+        step = -(-V.shape[-1] // _COLUMNS)
+
+        def draw(ax: Any) -> None:
+            from phaserec import plot  # nobody else needs it
+
+            plot.spectrogram(np.concatenate([*sources[..., ::step]], axis=-1), ax=ax)
+            ax.set_xlabel("frames of one source after the other")
+
+        return _html.table("Problem", self._facts()) + _html.picture(draw, width=8)
+
     @cached_property
     def X(self) -> Array:
         """Complex spectrogram of the mixture, ``(..., F, T)``.
@@ -176,9 +211,10 @@ class Problem:
             Name of a start (:mod:`phaserec.starts`): ``"mixture"``, the phase of the mixture
             (default when there is one), ``"random"``, uniform on the circle (default otherwise),
             ``"zero"``; or a complex spectrogram ``(..., J, F, T)`` that is taken as it is.
-        rng : int, numpy Generator or RandomState, optional
+        rng : int, numpy Generator or RandomState, torch.Generator, optional
             Source of the random phases; an int seeds a new Generator. The same seed gives the
-            same phases in every back end.
+            same phases in every back end. A generator of torch, or for tensors without ``rng``
+            its default one (``torch.manual_seed``), gives the seed.
 
         Returns
         -------

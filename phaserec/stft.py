@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from phaserec import _html
 from phaserec._coverage import SEEN, gain_table, gains_of, square_table, table_rows
 from phaserec._padding import check_mode, fold, pad
 from phaserec._typing import ArrayT, Lengths, Window
@@ -25,7 +26,7 @@ class STFT:
     that ``stft(stft.inverse(S, length=L))`` is an orthogonal projection, with any padding. The
     output equals that of ``librosa.stft`` and ``torch.stft`` with the same padding; in torch, whose
     default is ``"reflect"``, edge is called replicate and wrap circular. Numpy and torch arrays,
-    float32 and float64.
+    float32 and float64; the spectrogram of float16 and bfloat16 is complex64.
 
     Parameters
     ----------
@@ -105,6 +106,30 @@ class STFT:
         if strict:
             self._check_invertible()
 
+    def __repr__(self) -> str:
+        """As it would be typed: what is as usual is left out."""
+        usual = {
+            "win_length": self.n_fft,
+            "window": "hann",
+            "center": True,
+            "strict": True,
+            "pad_mode": "constant",
+        }
+        given = {name: getattr(self, name) for name in usual}
+        given = {name: value for name, value in given.items() if value != usual[name]}
+        if "window" in given:
+            given["window"] = _window_name(self.window)
+        shown = {"n_fft": self.n_fft, "hop_length": self.hop_length, **given}
+        words = (f"{k}={v if k == 'window' else repr(v)}" for k, v in shown.items())
+        return f"STFT({', '.join(words)})"
+
+    def _repr_html_(self) -> str:
+        """Its settings and the window."""
+        facts = {name: getattr(self, name) for name in ("n_fft", "hop_length", "win_length")}
+        facts["window"] = _window_name(self.window)
+        facts["padding"] = self.padding if self.center else "none"
+        return _html.table("STFT", facts) + _html.outline(self.window_values)
+
     def _check_invertible(self) -> None:
         deficient = self.deficient
         if deficient.size:
@@ -139,6 +164,12 @@ class STFT:
             )
         left = (self.n_fft - self.win_length) // 2
         return np.pad(values, (left, self.n_fft - self.win_length - left))
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What makes an equal transform: ``STFT(**stft.settings)``."""
+        names = ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def depth(self) -> int:

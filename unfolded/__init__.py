@@ -6,6 +6,8 @@ The names below load torch only when they are asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from phaserec._words import remedy
+
 if TYPE_CHECKING:
     from unfolded.layers import UnfoldedInversion
     from unfolded.losses import PIT, combine, get_loss
@@ -42,7 +44,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    try:
+        module = import_module(_HOME[name])
+    except ModuleNotFoundError as error:
+        text = remedy(error)
+        if text is None:
+            raise
+        raise ImportError(f"unfolded.{name}: {text}") from error
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

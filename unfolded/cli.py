@@ -19,6 +19,8 @@ from phaserec.commands.options import (
     subtype_option,
     table_options,
 )
+from phaserec.commands.program import Program
+from phaserec.commands.registries import RegistryCommand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from unfolded.model import UnfoldedSeparator
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="phaserec")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks (any command).")
 def cli() -> None:
@@ -46,7 +48,7 @@ _model = click.option(
 _device = click.option("--device", default="cpu", show_default=True, help="A torch device.")
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", is_flag=True, help="Go on from where the run in its folder stopped.")
@@ -95,7 +97,7 @@ def _epoch_line(row: dict[str, Any]) -> str:
     return text
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option(
     "-o",
@@ -213,7 +215,7 @@ def _separation(
     )
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("folder")
 @_model
 @click.option("--target", metavar="NAME", help="Source in clean/ [speech, else the first].")
@@ -237,7 +239,8 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from phaserec.commands.evaluate import check_targets, choose, deliver
+    from phaserec.commands.evaluate import choose, deliver
+    from phaserec.commands.results import check_targets
     from unfolded.metrics import SCORES
     from unfolded.metrics import evaluate as rows_of
 
@@ -248,7 +251,7 @@ def evaluate(
     deliver(rows, {}, chosen, csv_file, json_file, program="unfolded")
 
 
-@cli.command()
+@cli.command(cls=RegistryCommand)
 @click.argument("output")
 @_model
 @click.option("--channels", default=1, show_default=True, help="Channels of its input.")

@@ -23,7 +23,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from phaserec import measures
 from phaserec._files import write_files
@@ -432,7 +432,9 @@ class Trainer:
             workers=self.config.data.workers,
             pin_memory=accelerator.device.type == "cuda",
         )
-        hidden = not (self.config.logging.progress and self.is_main and sys.stderr.isatty())
+        # What a notebook calls its standard error is no terminal, but shows bars.
+        seen = sys.stderr.isatty() or "ipykernel" in sys.modules
+        hidden = not (self.config.logging.progress and self.is_main and seen)
         title = f"stage {phase.number} {phase.stage.train}, epoch {position.epoch}"
         with tqdm(
             total=self.epoch_steps,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from phaserec._typing import Array, Measurable, Projectors, Value
+from phaserec._xp import outlined
 from phaserec.algorithms import combinators
 from phaserec.algorithms.hyper import MOMENTUM
 from phaserec.algorithms.registry import Algorithm, AlgorithmLike, resolve
@@ -32,6 +33,15 @@ class Configured:
     entry: Algorithm
     values: dict[str, Value]
     given: dict[str, Value]
+
+    def __repr__(self) -> str:
+        words = (
+            f", {name}={value!r}"
+            if isinstance(value, int | float | str)
+            else f", {name}={outlined(value)}"
+            for name, value in self.values.items()
+        )
+        return f"Configured({self.base.name!r}{''.join(words)})"
 
     @property
     def label(self) -> str:

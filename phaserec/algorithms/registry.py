@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar, overload
 
+from phaserec import _html
 from phaserec._registry import Registry
 from phaserec._typing import Objective, Step, Value
 from phaserec._words import suggestion
@@ -43,6 +44,16 @@ class Algorithm:
     objective: Objective | None
     descends: bool
     hyper: tuple[Hyper, ...]
+
+    def __repr__(self) -> str:
+        hyper = "".join(f", {h.name}={h.default!r}" for h in self.hyper)
+        return f"Algorithm({self.name!r}{hyper})"
+
+    def _repr_html_(self) -> str:
+        """What it does, whose it is, and its hyper-parameters with their defaults."""
+        facts = {"": self.summary, "source": self.cite or "(none given)"}
+        facts |= {h.name: f"{h.default}" for h in self.known}
+        return _html.table(self.name, facts)
 
     @property
     def summary(self) -> str:

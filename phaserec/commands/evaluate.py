@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
-from phaserec._files import check_folder, write_files
 from phaserec.commands.console import command_line
+from phaserec.commands.results import check_results_apart, check_targets, words_to, write_results
+from phaserec.corpus.layouts import Layout
 from phaserec.corpus.workers import Failed
-from phaserec.evaluation.matching import Item, Layout, match
+from phaserec.evaluation.matching import Item, match
 from phaserec.evaluation.metrics import METRICS, Metric, resolve
 from phaserec.evaluation.scoring import DEFAULT, Row, check_mixture, score_files
 from phaserec.evaluation.summary import summary
@@ -47,13 +47,10 @@ def run(
     ValueError, OSError
         For anything wrong with the input as a whole; nothing has been written then.
     """
-    gains = [f"{name}i" for name in DEFAULT] if mixture is not None else []
-    chosen = choose(metrics, [*DEFAULT, *gains], with_mixture=mixture is not None)
-    check_mixture(chosen, mixture is not None)
     stft = STFT(n_fft, hop_length)
     if rate is not None and rate < 1:
         raise ValueError(f"--rate {rate} must be positive")
-    check_targets(csv_file, json_file)
+    check_targets(csv_file, json_file, report)
     if report is not None:
         from phaserec.report import check_report
 
@@ -61,6 +58,17 @@ def run(
     found = match(
         reference, estimate, mixture=mixture, layout=layout, target=target, permute=permute
     )
+    read = [
+        path
+        for item in found.items
+        for path in (*item.references, *item.estimates, item.mixture)
+        if path is not None
+    ]
+    check_results_apart((csv_file, json_file, report), read)
+    mixed = all(item.mixture is not None for item in found.items)
+    gains = [f"{name}i" for name in DEFAULT] if mixed else []
+    chosen = choose(metrics, [*DEFAULT, *gains], with_mixture=mixed)
+    check_mixture(chosen, mixed)
     for path in found.unused:
         note(f"{path} belongs to no reference and is left out")
     failures = dict(found.missing)
@@ -135,14 +143,6 @@ def choose(
     return [entry for entry in possible if entry.installed]
 
 
-def check_targets(*names: str | None) -> None:
-    """Raise OSError if it is clear now that a file cannot be written; None is no file."""
-    for path in (Path(name) for name in names if name is not None):
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; name a file")
-        check_folder(str(path), path.parent)
-
-
 def deliver(
     rows: Sequence[Row],
     failures: Mapping[str, str],
@@ -164,7 +164,7 @@ def deliver(
     metrics : sequence of Metric
         The metrics.
     csv_file, json_file, report : str or None
-        Files to write; the report is a page.
+        Files to write, or ``"-"``; the report is a page.
     program : str, default "phaserec"
         Who speaks on standard error.
 
@@ -175,22 +175,20 @@ def deliver(
     """
     statistics = summary(rows) if rows else []
     if rows:
-        print(to_text(rows, statistics), end="")
+        print(to_text(rows, statistics), end="", file=words_to(csv_file, json_file))
     _note_undefined(rows, program)
-    texts: dict[Path, str] = {}
+    texts: dict[str, str] = {}
     if csv_file is not None:
-        texts[Path(csv_file)] = to_csv(rows)
+        texts[csv_file] = to_csv(rows)
     if json_file is not None:
-        texts[Path(json_file)] = to_json(rows, statistics, failures, metrics)
+        texts[json_file] = to_json(rows, statistics, failures, metrics)
     if report is not None:
         from phaserec.report import render
         from phaserec.report.scores import scores_report
 
         page = scores_report(rows, statistics, failures, metrics, command=command_line())
-        texts[Path(report)] = render(page)
-    for path in texts:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_files(list(texts), [text.encode() for text in texts.values()])
+        texts[report] = render(page)
+    write_results(texts)
 
 
 def _note_undefined(rows: Sequence[Row], program: str) -> None:

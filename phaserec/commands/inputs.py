@@ -16,7 +16,7 @@ from phaserec.problem import Problem
 from phaserec.stft import STFT
 
 _SETTINGS = ("rate", "length", "n_fft", "hop_length", "win_length")
-_ALIASES = {"sr": "rate", "sample_rate": "rate"}
+_ALIASES = dict.fromkeys(("sr", "fs", "sample_rate", "samplerate", "sampling_rate"), "rate")
 
 
 @dataclass(frozen=True)
@@ -258,8 +258,13 @@ def _check_references(inputs: Inputs) -> None:
 
 
 def _read_all(paths: Sequence[str]) -> dict[str, audio.Audio]:
-    """Files by a name for each: the stem, numbered where stems repeat."""
-    names = distinct([check_name(Path(path).stem, path) for path in paths])
+    """Files by a name for each: the stem, or the folder of files of one name; no two alike."""
+    stems = [Path(path).stem for path in paths]
+    folders = [Path(path).parent.name for path in paths]
+    telling = len(set(folders)) == len(folders) and not any(f[:1] in ("", ".") for f in folders)
+    if len(set(stems)) == 1 < len(stems) and telling:
+        stems = folders
+    names = distinct([check_name(name, path) for name, path in zip(stems, paths, strict=True)])
     return {name: audio.read(path) for name, path in zip(names, paths, strict=True)}
 
 
@@ -275,13 +280,18 @@ def _read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]
     except (ValueError, OSError, EOFError, AttributeError) as error:
         raise ValueError(f"{path} is not an npz or npy file of numbers: {error}") from None
     scalars = {k: v for k, v in contents.items() if k in (*_SETTINGS, *_ALIASES) and v.ndim == 0}
-    settings = {_ALIASES.get(k, k): _whole(path, k, v) for k, v in scalars.items()}
+    settings: dict[str, int] = {}
+    for key, value in scalars.items():
+        name, number = _ALIASES.get(key, key), _whole(path, key, value)
+        if settings.setdefault(name, number) != number:
+            raise ValueError(f"{path}: {key}={number}, but the {name} is also {settings[name]}")
     arrays = {check_name(k, f"{path}"): v for k, v in contents.items() if k not in scalars}
     for name, values in arrays.items():
         if values.dtype.kind not in "fiu" or values.ndim < 2:
             raise ValueError(
                 f"{path}: {name!r} is {values.dtype} of shape {values.shape}, expected real "
-                "magnitudes (F, T), (J, F, T) or (channels, J, F, T)"
+                "magnitudes (F, T), (J, F, T) or (channels, J, F, T), or a setting, one of "
+                f"{', '.join((*_SETTINGS, *_ALIASES))}"
             )
     if set(arrays) == {"magnitudes"}:
         values = arrays["magnitudes"]

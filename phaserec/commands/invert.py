@@ -2,13 +2,13 @@
 
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from phaserec import audio
+from phaserec import __version__, audio
 from phaserec._files import check_apart, check_folder
 from phaserec._xp import to_numpy
 from phaserec.algorithms import Configured, configure, resolve
@@ -16,7 +16,16 @@ from phaserec.commands.console import command_line, watched
 from phaserec.commands.following import Followed, follow_to_end, sdr
 from phaserec.commands.inputs import Inputs, load
 from phaserec.commands.options import Beginning, Signals, Transform, without
+from phaserec.commands.results import (
+    STDOUT,
+    as_json,
+    check_targets,
+    number,
+    words_to,
+    write_results,
+)
 from phaserec.solving import Point, PreparedRun, needs_mixture, prepare
+from phaserec.starts import usual
 
 _EXPLAINED = (
     "start: the true magnitudes with the phase of the mixture; after: with the recovered phases. "
@@ -34,6 +43,7 @@ def run(
     no_overwrite: bool,
     subtype: str | None,
     trace: bool,
+    json_file: str | None,
     report: str | None,
     seconds: float,
     **options: Any,
@@ -56,7 +66,9 @@ def run(
     _check_mixing(algorithm, given)
     output = _output(output, signals)
     targets = _targets(output, given.names)
-    _check_targets(targets, subtype, signals, preset, report, no_overwrite)
+    check_targets(*(map(str, targets) if targets else [output]), json_file, report)
+    others = [Path(name) for name in (json_file, report) if name not in (None, STDOUT)]
+    _check_targets(targets, subtype, signals, preset, others, no_overwrite)
     if report is not None:
         from phaserec.report import check_report  # has no part in other runs
 
@@ -72,18 +84,24 @@ def run(
         waveforms = followed.waveforms
     else:
         waveforms = to_numpy(watched(run.progress()))
-    stream = sys.stderr if output == "-" else sys.stdout
+    stream = words_to(output, json_file)
     if given.shipped:
         print(f"The shipped example with the true magnitudes: {_title(run)}", file=stream)
     if given.references is not None or report is not None:
         before = to_numpy(problem.waveforms(problem.start(start, seed)))
+    scores = {}
     if given.references is not None:
-        _print_scores(given, before, waveforms, stream)
+        scores = _scores(given, before, waveforms)
+        _print_scores(given, scores, stream)
     if given.shipped:
         print(_EXPLAINED, file=stream)
     _write(waveforms, given, targets, output, subtype)
     for target in targets:
         print(target, file=stream)
+    if json_file is not None:
+        start_name = beginning.init or usual(problem)
+        document = _document(run, given, targets, scores, start_name, seed)
+        write_results({json_file: as_json(document)})
     if report is not None and followed is not None:
         from phaserec.commands.experiment import experiment
         from phaserec.report import save
@@ -151,11 +169,49 @@ def _trace_line(n: str, value: str, scores: Sequence[str]) -> None:
     print(f"{n:>9}  {value:>12}" + "".join(f"  {s:>12}" for s in scores), file=sys.stderr)
 
 
-def _print_scores(given: Inputs, start: np.ndarray, after: np.ndarray, stream: TextIO) -> None:
-    """SDR of what was given, of the start, and of the result."""
+def _scores(given: Inputs, start: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
+    """SDR ``(J,)`` of what was given, of the start, and of the result."""
     columns = {"start": sdr(given, start), "after": sdr(given, after)}
     if given.estimates is not None and not given.shipped:
         columns = {"given": sdr(given, given.estimates), **columns}
+    return columns
+
+
+def _document(
+    run: PreparedRun,
+    given: Inputs,
+    targets: Sequence[Path],
+    scores: Mapping[str, np.ndarray],
+    init: str,
+    seed: int,
+) -> dict[str, Any]:
+    """What was done, for ``--json``: enough to do it again."""
+    files: Sequence[str | None] = [str(path) for path in targets] or [None] * len(given.names)
+    return {
+        "phaserec": __version__,
+        "algorithm": run.algorithm.base.name,
+        "hyper": run.algorithm.values,
+        "n_iter": run.n_iter,
+        "init": init,
+        "seed": seed,
+        "machine": run.machine,
+        "stft": given.stft.settings,
+        "rate": given.rate,
+        "channels": len(given.magnitudes),
+        "length": run.problem.length,
+        "sources": [
+            {
+                "name": name,
+                "file": files[j],
+                **({"sdr": {k: number(v[j]) for k, v in scores.items()}} if scores else {}),
+            }
+            for j, name in enumerate(given.names)
+        ],
+    }
+
+
+def _print_scores(given: Inputs, columns: Mapping[str, np.ndarray], stream: TextIO) -> None:
+    """The table of scores."""
     width = max(len(name) for name in given.names) + 2
     print(f"{'source':<{width}}" + "".join(f"  SDR {title}" for title in columns), file=stream)
     for j, name in enumerate(given.names):
@@ -188,13 +244,13 @@ def _check_targets(
     subtype: str | None,
     signals: Signals,
     preset: str | None,
-    report: str | None,
+    others: Sequence[Path],
     no_overwrite: bool,
 ) -> None:
     """Raise if it is clear now that results cannot or must not be written."""
     for target in targets or [Path("standard.wav")]:
         audio.encoding(target, subtype)
-    outputs = [*targets, *([Path(report)] if report is not None else [])]
+    outputs = [*targets, *others]
     check_apart(outputs, [*signals.files, *([preset] if preset is not None else [])])
     replaced = [str(path) for path in outputs if path.is_file()]
     if replaced and no_overwrite:

@@ -86,7 +86,9 @@ signal_options = together(
     click.option(
         "--magnitudes",
         metavar="FILE",
-        help="npz or npy with magnitudes (J, F, T); without MIXTURE they are inverted one by one.",
+        help="npz or npy with magnitudes (J, F, T), or an npz with (F, T) for each source by name; "
+        "also sr, length, n_fft, hop_length, win_length. Without MIXTURE they are inverted one by "
+        "one.",
     ),
     click.option(
         "--references",
@@ -151,8 +153,13 @@ subtype_option = click.option(
     "--subtype", help="Sample format, e.g. PCM_16 [FLOAT, or what the kind of file has]."
 )
 table_options = together(
-    click.option("--csv", "csv_file", metavar="FILE", help="Also write the scores as CSV."),
     click.option(
-        "--json", "json_file", metavar="FILE", help="Also write scores and summary as JSON."
+        "--csv", "csv_file", metavar="FILE", help="Also write the scores as CSV; - prints."
     ),
+    click.option(
+        "--json", "json_file", metavar="FILE", help="Also write everything as JSON; - prints it."
+    ),
+)
+json_option = click.option(
+    "--json", "json_file", metavar="FILE", help="Write it as JSON; - prints it."
 )

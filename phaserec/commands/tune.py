@@ -1,23 +1,42 @@
 """``phaserec tune``: from validation folders to a preset."""
 
+import csv
+import io
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
-from phaserec import __version__
-from phaserec._files import check_folder
+from phaserec import __version__, plot
 from phaserec.algorithms import resolve
 from phaserec.commands.console import watched
 from phaserec.commands.options import Transform, without
+from phaserec.commands.results import (
+    STDOUT,
+    as_json,
+    check_results_apart,
+    check_targets,
+    number,
+    words_to,
+    write_results,
+)
 from phaserec.corpus.fingerprints import Fingerprint, overlaps
 from phaserec.corpus.mixtures import MixtureFolder
 from phaserec.evaluation import METRICS
 from phaserec.stft import STFT
 from phaserec.tuning import presets
-from phaserec.tuning.strategies import SIGMAS, Choice, Search, candidates, given, search, summarise
+from phaserec.tuning.strategies import (
+    SIGMAS,
+    Candidate,
+    Choice,
+    Search,
+    candidates,
+    given,
+    search,
+    summarise,
+)
 
 # Candidates shown.
 _SHOWN = 10
@@ -37,6 +56,9 @@ def run(
     seed: int,
     jobs: int | None,
     output: str,
+    csv_file: str | None,
+    json_file: str | None,
+    plot_file: str | None,
     **options: Any,
 ) -> None:
     """Search on the validation folder, score the choice on the test folder, write the preset.
@@ -50,17 +72,22 @@ def run(
         For anything wrong with the input, or a test folder that shares recordings with the
         validation folder; nothing has been written then.
     """
-    path = _target(output)
     if test_estimates is not None and test is None:
         raise ValueError("--test-estimates goes with --test; name the folder of the mixtures too")
     stft = _transform(Transform(options))
     algorithms = [name.strip() for name in algo.split(",")]
     tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
+    results = (output, csv_file, json_file, plot_file)
+    check_targets(*results)
+    if plot_file is not None:
+        _check_plot(plot_file, tried)
     items = MixtureFolder(folder, stft, estimates)
+    check_results_apart(results, items.paths)
     known = _fingerprints(items)
     held_out = None
     if test is not None:
         held_out = MixtureFolder(test, stft, test_estimates)
+        check_results_apart(results, held_out.paths)
         _refuse_shared(folder, known, test, _fingerprints(held_out))
     how: dict[str, Any] = {
         "stft": stft,
@@ -75,7 +102,8 @@ def run(
     as_given = _as_given(items, how)
     unit = METRICS[score].unit
     what = f"{statistic} {score} of {source or 'all sources'}" + (f" in {unit}" if unit else "")
-    _print(found, start, as_given, what, items)
+    stream = words_to(output, csv_file, json_file)
+    _print(found, start, as_given, what, items, stream)
     tuning: dict[str, Any] = {
         "versions": _versions(),
         "score": score,
@@ -88,25 +116,25 @@ def run(
         "items": len(items),
         "result": round(best.score, 4),
         "mixture_phase": round(start, 4),
-        **({} if as_given is None else {"given": _number(as_given)}),
+        **({} if as_given is None else {"given": number(as_given)}),
     }
     if held_out is not None:
-        tuning["test"] = _tested(held_out, best, how)
+        tuning["test"] = _tested(held_out, best, how, stream)
     tuning["grid"] = _curves(found)
     tuning["files"] = presets.describe_files(known)
     candidate = best.candidate
     preset = presets.Preset(candidate.algorithm, best.n_iter, candidate.hyper, stft, tuning)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    presets.write(path, preset)
-    print(path)
-
-
-def _target(output: str) -> Path:
-    path = Path(output)
-    if path.is_dir():
-        raise IsADirectoryError(f"-o {output} is a folder; name a file, such as preset.json")
-    check_folder(f"-o {output}", path.parent)
-    return path
+    contents: dict[str, str | bytes] = {output: presets.text(preset)}
+    if csv_file is not None:
+        contents[csv_file] = _csv(found)
+    if json_file is not None:
+        contents[json_file] = as_json(_document(preset, found))
+    if plot_file is not None:
+        contents[plot_file] = _plot(plot_file, found, start, as_given, what)
+    write_results(contents)
+    for name in results:
+        if name not in (None, STDOUT):
+            print(name, file=stream)
 
 
 def _transform(chosen: Transform) -> STFT:
@@ -135,28 +163,38 @@ def _versions() -> dict[str, str]:
 
 
 def _print(
-    found: Search, start: float, as_given: float | None, what: str, items: MixtureFolder
+    found: Search,
+    start: float,
+    as_given: float | None,
+    what: str,
+    items: MixtureFolder,
+    stream: TextIO,
 ) -> None:
     """Print the best candidates, below what there was before."""
     shown = found.ranking()[:_SHOWN]
-    print(f"{what} on the {len(items)} items of {items.folder}")
     width = max(15, *(len(str(choice.candidate)) for choice in shown)) + 2
-    if as_given is not None:
-        print(f"{'given estimates':<{width}}{'':>14}{as_given:9.2f}")
-    print(f"{'mixture phase':<{width}}{'':>14}{start:9.2f}")
-    for choice in shown:
-        print(f"{choice.candidate!s:<{width}}{choice.n_iter:>3} iterations{choice.score:9.2f}")
     runs = int(found.runs.sum())
-    print(f"{found.iterations} iterations in {runs} runs, scored after each iteration")
+    lines = [f"{what} on the {len(items)} items of {items.folder}"]
+    if as_given is not None:
+        lines.append(f"{'given estimates':<{width}}{'':>14}{as_given:9.2f}")
+    lines.append(f"{'mixture phase':<{width}}{'':>14}{start:9.2f}")
+    lines += [f"{c.candidate!s:<{width}}{c.n_iter:>3} iterations{c.score:9.2f}" for c in shown]
+    if len(found.candidates) > _SHOWN:
+        lines.append(
+            f"and {len(found.candidates) - _SHOWN} more, in the preset (--csv for a table)"
+        )
+    lines.append(f"{found.iterations} iterations in {runs} runs, scored after each iteration")
+    print("\n".join(lines), file=stream)
 
 
-def _tested(held_out: MixtureFolder, best: Choice, how: dict[str, Any]) -> dict[str, Any]:
+def _tested(
+    held_out: MixtureFolder, best: Choice, how: dict[str, Any], stream: TextIO
+) -> dict[str, Any]:
     """Scores of the choice on the test folder."""
     again = watched(search(held_out, [best.candidate], best.n_iter, **how))
     before, after = (float(summarise(again.scores[0], how["statistic"])[n]) for n in (0, -1))
-    print(
-        f"on the {len(held_out)} items of {held_out.folder}: {before:.2f} before, {after:.2f} after"
-    )
+    where = f"on the {len(held_out)} items of {held_out.folder}"
+    print(f"{where}: {before:.2f} before, {after:.2f} after", file=stream)
     return {
         "items": len(held_out),
         "mixture_phase": round(before, 4),
@@ -171,10 +209,91 @@ def _curves(found: Search) -> list[dict[str, Any]]:
             "algorithm": candidate.algorithm,
             "hyper": candidate.hyper,
             "items": int(found.runs[k]),
-            "scores": [_number(value) for value in found.curve(k)],
+            "scores": [number(value) for value in found.curve(k)],
         }
         for k, candidate in enumerate(found.candidates)
     ]
+
+
+def _csv(found: Search) -> str:
+    """Every candidate at its best number of iterations, the best first."""
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for c in found.candidates for name in c.hyper))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["algorithm", *names, "n_iter", "score", "mixture_phase", "items"])
+    for choice in found.ranking():
+        k = found.candidates.index(choice.candidate)
+        hyper = [choice.candidate.hyper.get(name, "") for name in names]
+        before = number(found.curve(k)[0])
+        line = [choice.candidate.algorithm, *hyper, choice.n_iter, number(choice.score)]
+        writer.writerow([*line, before, int(found.runs[k])])
+    return text.getvalue()
+
+
+def _document(preset: presets.Preset, found: Search) -> dict[str, Any]:
+    """What was found, without the fingerprints of the files; the candidates from the best on."""
+    grid = preset.tuning["grid"]
+    ranking = [(found.candidates.index(c.candidate), c) for c in found.ranking()]
+    rest = {k: v for k, v in preset.tuning.items() if k not in ("grid", "files")}
+    return {
+        "algorithm": preset.algorithm,
+        "n_iter": preset.n_iter,
+        "hyper": preset.hyper,
+        "stft": preset.stft.settings,
+        **rest,
+        "candidates": [
+            {**grid[k], "n_iter": c.n_iter, "score": number(c.score)} for k, c in ranking
+        ],
+    }
+
+
+def _check_plot(name: str, tried: Sequence[Candidate]) -> None:
+    """Raise ValueError if it is clear now that scores over σ cannot be drawn."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise ValueError("--plot needs matplotlib: pip install 'phaserec[plot]'") from None
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if Path(name).suffix[1:].lower() not in kinds:
+        raise ValueError(f"--plot {name} must end in one of .{', .'.join(sorted(kinds))}")
+    if not any(_sigma(c) for c in tried):
+        raise ValueError(
+            f"--plot {name} shows scores over sigma, and no candidate has one above 0; add an "
+            "algorithm with --sigma, such as aux, or leave it out"
+        )
+
+
+def _sigma(candidate: Candidate) -> float | None:
+    """Its σ; None where the algorithm has none."""
+    value = candidate.hyper.get("sigma")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _plot(name: str, found: Search, start: float, as_given: float | None, what: str) -> bytes:
+    """Scores over σ at the best number of iterations, a curve for each other choice."""
+    from matplotlib.figure import Figure
+
+    levels = {"mixture phase": start}
+    if as_given is not None:
+        levels = {"given estimates": as_given, **levels}
+    curves: dict[str, dict[float, float]] = {}
+    for choice in found.ranking():
+        rest = {k: v for k, v in choice.candidate.hyper.items() if k != "sigma"}
+        title = str(Candidate(choice.candidate.algorithm, rest))
+        sigma = _sigma(choice.candidate)
+        if sigma is None:
+            levels[title] = choice.score
+        else:
+            score = choice.score if np.isfinite(choice.score) else np.nan
+            curves.setdefault(title, {})[sigma] = score
+    levels = {title: level for title, level in levels.items() if np.isfinite(level)}
+    sigmas = sorted({sigma for scores in curves.values() for sigma in scores})
+    scores = {k: [v.get(sigma, np.nan) for sigma in sigmas] for k, v in curves.items()}
+    figure = Figure(layout="constrained")
+    plot.sigma_sweep(sigmas, scores, levels=levels, label=f"{what} (dB)", ax=figure.add_subplot())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=Path(name).suffix[1:].lower())
+    return buffer.getvalue()
 
 
 def _grid(algorithms: Sequence[str], words: Mapping[str, str | None]) -> dict[str, list[Any]]:
@@ -212,8 +331,3 @@ def _refuse_shared(
             f"--test {test} is not disjoint from {folder}, they share recordings: {shown}{more}; "
             "take them out of one of the two"
         )
-
-
-def _number(value: float) -> float | None:
-    """A score as JSON has it: no infinities."""
-    return round(float(value), 4) if np.isfinite(value) else None

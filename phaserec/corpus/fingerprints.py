@@ -8,7 +8,7 @@ they were. Resampling, filtering and mixing with something else do not.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Fingerprint:
     """
 
     digest: str
-    landmarks: tuple[int, ...]
+    landmarks: tuple[int, ...] = field(repr=False)
 
     def sketch(self, size: int) -> "Fingerprint":
         """The same with at most ``size`` landmarks: the smallest, so that the choice is even."""

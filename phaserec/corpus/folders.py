@@ -45,30 +45,3 @@ def audio_files(
             if not name.startswith(".") and Path(name).suffix.lower() in audio.SUFFIXES
         ]
     return sorted(found)
-
-
-def by_stem(folder: Path) -> dict[str, Path]:
-    """Audio files of one folder by their names without endings, in order.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder; one that does not exist has none.
-
-    Returns
-    -------
-    dict of str to Path
-        Files, with the folder.
-
-    Raises
-    ------
-    ValueError
-        If two files differ in their endings only.
-    """
-    files: dict[str, Path] = {}
-    for name in audio_files(folder, deep=False):
-        path = folder / name
-        if path.stem in files:
-            raise ValueError(f"{files[path.stem]} and {path} have one name; keep one of them")
-        files[path.stem] = path
-    return files

@@ -1,11 +1,7 @@
-"""Folders of mixtures with their true sources, for tuning: layouts, reading, targets.
+"""Folders of mixtures with their true sources, for tuning: reading, targets.
 
-Three layouts are known:
-
-* ``clean/`` and ``noisy/`` with files of equal names (VoiceBank + DEMAND): the sources are
-  ``speech`` and ``noise``, the noisy file minus the clean one;
-* ``mix/`` and one folder for each source, such as ``s1/`` and ``s2/``, with files of equal names;
-* one folder for each item, with ``mixture`` (or ``mix``) and one file for each source.
+They have one of the layouts of :mod:`phaserec.corpus.layouts` that holds mixtures. In pairs
+(VoiceBank + DEMAND) the sources are ``speech`` and ``noise``, the noisy file minus the clean one.
 """
 
 import os
@@ -16,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from phaserec import audio
+from phaserec import _html, audio
 from phaserec.corpus.fingerprints import Fingerprint, fingerprint
-from phaserec.corpus.folders import by_stem
+from phaserec.corpus.folders import audio_files
+from phaserec.corpus.layouts import arrange, arrange_like, guess
 from phaserec.stft import STFT
 
 
@@ -52,6 +49,23 @@ class Item:
     magnitudes: np.ndarray
     estimates: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        channels, length = self.mixture.shape
+        return (
+            f"Item({self.name!r}, {', '.join(self.sources)}, {channels} channel(s), "
+            f"{self.rate} Hz, {length / self.rate:.3f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Players of the mixture and of its sources."""
+        tracks = {"mixture": self.mixture}
+        tracks |= {name: self.references[:, j] for j, name in enumerate(self.sources)}
+        players = (
+            f"<p>{_html.text(name)}</p>{audio.Audio(samples, self.rate)._repr_html_()}"
+            for name, samples in tracks.items()
+        )
+        return f"<b>{_html.text(self.name)}</b>{''.join(players)}"
+
 
 @dataclass(frozen=True)
 class _Files:
@@ -75,12 +89,13 @@ class MixtureFolder(Sequence[Item]):
     Parameters
     ----------
     folder : str or path
-        Folder in one of the layouts above.
+        Folder with mixtures and sources.
     stft : STFT
         Transform of the magnitudes.
     estimates : str or path, optional
         Folder with ``item/source.wav`` for every item and source, as ``phaserec invert`` writes
-        them: their magnitudes are the targets. By default those of the true sources (oracle).
+        them, or ``source/item.wav``: their magnitudes are the targets. By default those of the
+        true sources (oracle).
 
     Raises
     ------
@@ -102,6 +117,14 @@ class MixtureFolder(Sequence[Item]):
     def files(self) -> tuple[_Files, ...]:
         """Files of every item, by name."""
         return _find(Path(self.folder))
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that is read."""
+        found = [path for files in self.files for path in (files.mixture, *files.sources.values())]
+        if self.estimates is not None:
+            found += [path for files in self.files for path in self._estimates(files)]
+        return found
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -155,28 +178,43 @@ class MixtureFolder(Sequence[Item]):
 
     def _estimates(self, files: _Files) -> list[Path]:
         assert self.estimates is not None
-        paths = []
+        found = self._arranged.get(files.name, {})
         for source in files.names:
-            found = by_stem(Path(self.estimates) / files.name).get(source)
-            if found is None:
+            if source not in found:
                 wanted = Path(self.estimates) / files.name / f"{source}.wav"
                 raise FileNotFoundError(f"there is no estimate {wanted}")
-            paths.append(found)
-        return paths
+        return [_one(found[source]) for source in files.names]
+
+    @cached_property
+    def _arranged(self) -> dict[str, dict[str, list[Path]]]:
+        """Estimates by item and source."""
+        assert self.estimates is not None
+        names = [files.name for files in self.files]
+        return arrange_like(Path(self.estimates), "folders", names)
 
 
 def _find(folder: Path) -> tuple[_Files, ...]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    inside = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()}
-    mixes = [name for name in inside if name in ("mix", "mixture")]
-    if {"clean", "noisy"} <= set(inside):
-        found = _parallel(inside["noisy"], {"speech": inside["clean"]}, rest="noise")
-    elif mixes:
-        others = {k: v for k, v in inside.items() if k not in mixes and by_stem(v)}
-        found = _parallel(inside[mixes[0]], others)
-    else:
-        found = _item_folders(inside)
+    paths = audio_files(folder)
+    layout = guess(folder, paths)
+    arranged = {} if layout == "files" else arrange(folder, paths, layout, every=True)
+    rest = "noise" if layout == "pairs" else None
+    # Where sources have folders, every mixture has all of them.
+    wanted = {name: None for files in arranged.values() for name in files.sources}
+    if layout == "pairs":
+        wanted = {"speech": None}
+    found = []
+    for name, files in arranged.items():
+        if not files.mixture or not (files.sources or layout != "folders"):
+            continue
+        mixture = _one(files.mixture)
+        sources = {source: _one(paths) for source, paths in files.sources.items()}
+        lacking = [source for source in wanted if source not in sources]
+        if layout != "folders" and lacking:
+            place = folder / ("clean" if layout == "pairs" else lacking[0])
+            raise ValueError(f"{mixture} has no file of its name in {place}")
+        found.append(_Files(name, mixture, sources, rest))
     if not found:
         raise ValueError(
             f"{folder} holds no mixtures with their sources: expected clean/ and noisy/ with files "
@@ -184,38 +222,19 @@ def _find(folder: Path) -> tuple[_Files, ...]:
             "and a file for each source"
         )
     names = found[0].names
-    for files in found:
-        if files.names != names:
+    for item in found:
+        if item.names != names:
             raise ValueError(
-                f"{folder}: {files.name} has the sources {', '.join(files.names)}, but "
+                f"{folder}: {item.name} has the sources {', '.join(item.names)}, but "
                 f"{found[0].name} has {', '.join(names)}; all items must have the same"
             )
-    return found
-
-
-def _parallel(
-    mixtures: Path, sources: dict[str, Path], rest: str | None = None
-) -> tuple[_Files, ...]:
-    of_source = {name: by_stem(folder) for name, folder in sources.items()}
-    found = []
-    for stem, mixture in by_stem(mixtures).items():
-        for name, files in of_source.items():
-            if stem not in files:
-                raise ValueError(f"{mixture} has no file of its name in {sources[name]}")
-        if of_source:
-            of_item = {name: files[stem] for name, files in of_source.items()}
-            found.append(_Files(stem, mixture, of_item, rest))
     return tuple(found)
 
 
-def _item_folders(folders: dict[str, Path]) -> tuple[_Files, ...]:
-    found = []
-    for name, folder in folders.items():
-        files = by_stem(folder)
-        mixture = files.pop("mixture", None) or files.pop("mix", None)
-        if mixture is not None and files:
-            found.append(_Files(name, mixture, files))
-    return tuple(found)
+def _one(paths: Sequence[Path]) -> Path:
+    if len(paths) > 1:
+        raise ValueError(f"{paths[0]} and {paths[1]} have one name; keep one of them")
+    return paths[0]
 
 
 def _read(files: _Files) -> tuple[audio.Audio, np.ndarray]:

@@ -1,17 +1,11 @@
 """Which file is the estimate of which: pairs of files, folders, and folders of sources."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from phaserec.corpus.folders import audio_files
-
-Layout = Literal["files", "folders", "speakers"]
-LAYOUTS: tuple[str, ...] = get_args(Layout)
-
-_SPEAKER = re.compile(r"(s|spk|speaker|source)[-_ ]?\d+", re.IGNORECASE)
+from phaserec.corpus.layouts import LAYOUTS, Layout, arrange, arrange_like, guess
 
 
 @dataclass(frozen=True)
@@ -75,13 +69,11 @@ def match(
     reference, estimate : str or Path
         Two files, or two folders.
     mixture : str or Path, optional
-        Folder with a file for each item, or one file for all items.
-    layout : {"files", "folders", "speakers"}, optional
-        What an item is: every file (``DIR/ITEM.wav``), every folder of sources
-        (``DIR/ITEM/SOURCE.wav``), or the files of one name in the folders of the speakers
-        (``DIR/SPEAKER/ITEM.wav``). By default what the folder of references looks like: speakers
-        where it holds folders s1, s2, … (others are then passed over); folders where several
-        files of the same names are in each folder; else files.
+        Folder with a file for each item, or one file for all items; default what the folder of
+        references holds.
+    layout : {"files", "folders", "speakers", "pairs"}, optional
+        How the references are arranged, see :mod:`phaserec.corpus.layouts`; default what the
+        folder looks like. Estimates are arranged in the same way, or are ``ITEM/SOURCE.wav``.
     target : str, optional
         For the layout ``files``: the estimates are ``ITEM/TARGET.wav``, as ``unfolded separate``
         writes them.
@@ -135,7 +127,7 @@ def _match_folders(
     found = audio_files(reference, without=mixture)
     if not found:
         raise ValueError(f"{reference} holds no audio files")
-    layout = _guess(found) if layout is None else layout
+    layout = guess(reference, found) if layout is None else layout
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
     if layout == "files" and permute:
@@ -145,20 +137,23 @@ def _match_folders(
         )
     if layout != "files" and target is not None:
         raise ValueError(f"target={target!r} is for the layout files, not {layout}")
-    truth = _tree(reference, found, layout)
-    guesses = _tree(estimate, audio_files(estimate), layout, target)
+    arranged = arrange(reference, found, layout)
+    truth = {name: files.sources for name, files in arranged.items() if files.sources}
+    guesses = arrange_like(estimate, layout, truth, target=target)
     one = mixture if mixture is not None and mixture.is_file() else None
-    wholes = {}
+    wholes = {name: files.mixture for name, files in arranged.items()}
     if mixture is not None and one is None:
-        wholes = _tree(mixture, audio_files(mixture), "files")
+        files_of = arrange(mixture, audio_files(mixture), "files")
+        wholes = {name: files.sources[""] for name, files in files_of.items()}
     items, missing, unused = [], {}, []
     for name, sources in truth.items():
         candidates = guesses.pop(name, {})
         try:
             chosen = _partners(name, sources, candidates, estimate, permute)
             whole = one
-            if mixture is not None and one is None:
-                whole = _only(wholes.get(name, {}).get("", ()), f"mixture of {name} in {mixture}")
+            if one is None and (mixture is not None or wholes[name]):
+                where = reference if mixture is None else mixture
+                whole = _only(wholes.get(name, ()), f"mixture of {name} in {where}")
             references = tuple(_only(paths, f"reference {name}") for paths in sources.values())
             estimates = tuple(_only(candidates[key], f"estimate of {name}") for key in chosen)
         except LookupError as error:
@@ -190,7 +185,9 @@ def _partners(
         raise LookupError(f"it has {len(sources)} references but {len(candidates)} estimate(s)")
     whole = len(lacking) == len(sources)
     what = name if whole else f"source {', '.join(lacking)} of {name}"
-    raise LookupError(f"{folder} holds no estimate of {what}")
+    others = ", ".join(candidates)
+    hint = f"; it has {others}, which permute matches by their sound" if whole and others else ""
+    raise LookupError(f"{folder} holds no estimate of {what}{hint}")
 
 
 def _only(paths: Sequence[Path], what: str) -> Path:
@@ -199,48 +196,3 @@ def _only(paths: Sequence[Path], what: str) -> Path:
     if len(paths) > 1:
         raise LookupError(f"{what} is not one file: {', '.join(str(path) for path in paths)}")
     return paths[0]
-
-
-def _guess(paths: Sequence[Path]) -> Layout:
-    """Layout of a folder of references with these files."""
-    folders: dict[Path, set[str]] = {}
-    for path in paths:
-        folders.setdefault(path.parent, set()).add(path.stem)
-    if Path() in folders:
-        return "files"
-    if _speakers(paths):
-        return "speakers"
-    names = next(iter(folders.values()))
-    if len(names) > 1 and all(stems == names for stems in folders.values()):
-        return "folders"
-    return "files"
-
-
-def _speakers(paths: Sequence[Path]) -> set[str]:
-    """Folders named s1, s2, …, where there are several."""
-    tops = {path.parts[0] for path in paths if _SPEAKER.fullmatch(path.parts[0])}
-    return tops if len(tops) > 1 else set()
-
-
-def _tree(
-    folder: Path, paths: Sequence[Path], layout: Layout, target: str | None = None
-) -> dict[str, dict[str, list[Path]]]:
-    """Files by item and source."""
-    tree: dict[str, dict[str, list[Path]]] = {}
-    speakers = _speakers(paths) if layout == "speakers" else None
-    for path in paths:
-        if speakers and path.parts[0] not in speakers:
-            continue  # the folder of the mixtures, say
-        name, source = path.with_suffix("").as_posix(), ""
-        if layout == "folders":
-            name, source = path.parent.as_posix(), path.stem
-        elif layout == "speakers":
-            source, _, name = name.partition("/")
-            if not name:
-                raise ValueError(f"{folder / path} is in no folder of a speaker")
-        elif target is not None:
-            if path.stem != target:
-                continue
-            name = path.parent.as_posix()
-        tree.setdefault(name, {}).setdefault(source, []).append(folder / path)
-    return {name: dict(sorted(tree[name].items())) for name in sorted(tree)}

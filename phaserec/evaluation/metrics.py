@@ -13,12 +13,14 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from threading import Lock
 from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from phaserec import audio, measures
 from phaserec._registry import Registry
+from phaserec._typing import Array
+from phaserec._xp import namespace
 from phaserec.problem import Problem
 from phaserec.stft import STFT
 
@@ -44,7 +46,15 @@ class Settings:
 
 
 Better = Literal["higher", "lower"]
-Waveform: TypeAlias = Callable[[np.ndarray, np.ndarray, Settings], float]
+
+
+class Waveform(Protocol):
+    """``f(reference, estimate, settings)`` of waveforms ``(time,)``: one real number."""
+
+    def __call__(self, reference: Any, estimate: Any, settings: Settings, /) -> Any: ...
+    def __hash__(self) -> int: ...
+
+
 Joint: TypeAlias = Callable[[np.ndarray, np.ndarray, Settings], Mapping[str, np.ndarray]]
 
 
@@ -57,7 +67,8 @@ class Metric:
     name : str
         Name on the command line.
     function : callable
-        ``f(reference, estimate, settings) -> float`` of waveforms (time,), or, where ``joint``,
+        ``f(reference, estimate, settings) -> float`` of waveforms (time,), tensors too where no
+        package is needed, or, where ``joint``,
         ``f(references, estimates, settings)`` of arrays (J, channels, time), which returns one
         array (J,) or (J, frames) for each column.
     columns : tuple of str
@@ -228,32 +239,31 @@ def resolve(names: Sequence[str | Metric]) -> list[Metric]:
 
 
 @metric("si-sdr", unit="dB", improvement=True)
-def si_sdr(reference: np.ndarray, estimate: np.ndarray, settings: Settings) -> float:
+def si_sdr(reference: Array, estimate: Array, settings: Settings) -> Array:
     """Scale-invariant signal-to-distortion ratio (Le Roux et al., ICASSP 2019)."""
-    return float(measures.si_sdr(reference, estimate))
+    return measures.si_sdr(reference, estimate)
 
 
 @metric("sdr", unit="dB", improvement=True)
-def sdr(reference: np.ndarray, estimate: np.ndarray, settings: Settings) -> float:
+def sdr(reference: Array, estimate: Array, settings: Settings) -> Array:
     """Signal-to-distortion ratio of BSS Eval with 512 taps (Vincent et al., IEEE TASLP 2006)."""
-    return float(measures.sdr(reference, estimate))
+    return measures.sdr(reference, estimate)
 
 
 @metric("snr", unit="dB", improvement=True)
-def snr(reference: np.ndarray, estimate: np.ndarray, settings: Settings) -> float:
+def snr(reference: Array, estimate: Array, settings: Settings) -> Array:
     """Signal-to-noise ratio: every difference is noise."""
-    return float(measures.snr(reference, estimate))
+    return measures.snr(reference, estimate)
 
 
 @metric("spectral-convergence", unit="dB", better="lower")
-def spectral_convergence(reference: np.ndarray, estimate: np.ndarray, settings: Settings) -> float:
+def spectral_convergence(reference: Array, estimate: Array, settings: Settings) -> Array:
     """Distance of the magnitude spectrograms over the norm of the reference's."""
     stft = settings.stft
-    p = Problem(np.abs(stft(reference)), stft=stft, length=len(reference))
+    p = Problem(namespace(reference).abs(stft(reference)), stft=stft, length=len(reference))
     # The spectrogram of a waveform is consistent, so that G S = S.
     error = measures.magnitude_error(stft(estimate), p)
-    with np.errstate(divide="ignore"):
-        return float(10 * np.log10(error / measures.two_sided_sum(p.magnitudes**2, p)))
+    return measures.decibel(error, measures.two_sided_sum(p.magnitudes**2, p))
 
 
 # -- Speech ----------------------------------------------------------------------------------------

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
-from phaserec import audio, measures
-from phaserec._typing import ArrayLike
+from phaserec import _html, audio, measures
+from phaserec._typing import ArrayLike, ArrayT
+from phaserec._xp import as_array, is_torch_array, same_backend, to_numpy
 from phaserec.corpus.workers import Failed, run_ordered
 from phaserec.evaluation.matching import Item
 from phaserec.evaluation.metrics import Joint, Metric, Settings, Undefined, Waveform, resolve
@@ -21,11 +22,12 @@ DEFAULT = ("si-sdr", "sdr")
 _ROUNDING = 1e-3
 
 
-@dataclass(frozen=True)
-class Row:
-    """Scores of one source.
+class Row(Mapping[str, object]):
+    """Scores of one source, and a line of a table: ``row["sdr"]``, ``pandas.DataFrame(rows)``.
 
-    Attributes
+    The columns of the table are item, source, estimate, and those of the metrics.
+
+    Parameters
     ----------
     item : str
         Item that the source belongs to.
@@ -41,12 +43,40 @@ class Row:
         Why values are undefined.
     """
 
-    item: str
-    source: str
-    estimate: str
-    values: dict[str, float]
-    frames: dict[str, list[float]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    # The scores alone, where other mappings have a method.
+    values: dict[str, float]  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        item: str,
+        source: str,
+        estimate: str,
+        values: dict[str, float],
+        frames: dict[str, list[float]] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.item, self.source, self.estimate = item, source, estimate
+        self.values, self.frames, self.notes = values, {} if frames is None else frames, notes
+
+    def _cells(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("item", "source", "estimate")} | self.values
+
+    def __getitem__(self, column: str) -> object:
+        return self._cells()[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cells())
+
+    def __len__(self) -> int:
+        return len(self._cells())
+
+    def __repr__(self) -> str:
+        who = "".join(f"{name!r}, " for name in (self.item, self.source) if name)
+        return f"Row({who}{', '.join(f'{k}={v:.4g}' for k, v in self.values.items())})"
+
+    def _repr_html_(self) -> str:
+        facts = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in self.items()}
+        return _html.grid(facts, [facts.values()])
 
 
 def score(
@@ -67,7 +97,8 @@ def score(
     Parameters
     ----------
     references, estimates : array_like, shape (time,), (J, time) or (J, channels, time)
-        Real waveforms, as many estimates as references.
+        Real waveforms, as many estimates as references. Of tensors the numbers are scored;
+        :func:`by_source` and :mod:`phaserec.measures` keep gradients.
     rate : int
         Sample rate in Hz.
     mixture : array_like, shape (time,) or (channels, time), optional
@@ -169,28 +200,32 @@ def best_permutation(references: np.ndarray, estimates: np.ndarray) -> list[int]
 
 
 def by_source(
-    metric: str | Metric, references: np.ndarray, estimates: np.ndarray, settings: Settings
-) -> np.ndarray:
+    metric: str | Metric, references: ArrayT, estimates: ArrayT, settings: Settings
+) -> ArrayT:
     """Values of one metric, mean over channels, without the tables and notes of :func:`score`.
+
+    Of tensors it has gradients, where the metric is a formula (si-sdr, sdr, snr,
+    spectral-convergence) and does not call another package.
 
     Parameters
     ----------
     metric : str or Metric
         A metric of one waveform.
-    references, estimates : ndarray, shape (channels, J, time)
+    references, estimates : array, shape (channels, J, time)
         Waveforms.
     settings : Settings
         Sample rate and transform.
 
     Returns
     -------
-    ndarray, shape (J,)
-        In the unit of the metric; NaN for a silent reference.
+    array, shape (J,)
+        In the unit of the metric; float64 unless it has gradients, NaN for a silent reference.
 
     Raises
     ------
     ValueError
-        If the metric is an improvement, or one of all sources together.
+        If the metric is unknown or lacks its package, is an improvement or one of all sources
+        together, or is of a package and given tensors.
     Undefined
         If the metric has no value for one of the sources.
     """
@@ -198,18 +233,25 @@ def by_source(
     if entry.joint or entry.improvement:
         needs = "all sources together" if entry.joint else "the mixture"
         raise ValueError(f"metric {entry.name} needs {needs}; call score for it")
-    s, e = (np.moveaxis(np.asarray(x, np.float64), 1, 0) for x in (references, estimates))
+    xp = same_backend(references=references, estimates=estimates)
+    if is_torch_array(references) and entry.package is not None:
+        raise ValueError(
+            f"metric {entry.name} is computed by the package {entry.package}, which takes no "
+            "tensors and has no gradients: give it x.detach().cpu().numpy(), or use score()"
+        )
     function = cast(Waveform, entry.function)
-    return np.array([_over_channels(function, *each, settings) for each in zip(s, e, strict=True)])
+    s, e = (xp.moveaxis(xp.astype(x, xp.float64), 1, 0) for x in (references, estimates))
+    values = [_over_channels(function, s[j], e[j], settings) for j in range(s.shape[0])]
+    return xp.stack([v if is_torch_array(v) else xp.asarray(v) for v in values])
 
 
 def _over_channels(
-    function: Waveform, reference: np.ndarray, estimate: np.ndarray, settings: Settings
-) -> float:
+    function: Waveform, reference: ArrayT, estimate: ArrayT, settings: Settings
+) -> Any:
     """Mean over the channels ``(C, time)`` whose reference is not silent; NaN if all are."""
-    channels = zip(reference, estimate, strict=True)
-    values = [function(s, e, settings) for s, e in channels if s.any()]
-    return float(np.mean(values)) if values else np.nan
+    heard = [c for c in range(reference.shape[0]) if bool((reference[c] != 0).any())]
+    values = [function(reference[c], estimate[c], settings) for c in heard]
+    return sum(values[1:], values[0]) / len(values) if values else np.nan
 
 
 @dataclass
@@ -263,7 +305,7 @@ class _Scene:
     def _measure(self, function: Waveform, j: int, of_mixture: bool) -> float:
         estimate = self.mixture if of_mixture else self.estimates[j]
         assert estimate is not None
-        return _over_channels(function, self.references[j], estimate, self.settings)
+        return float(_over_channels(function, self.references[j], estimate, self.settings))
 
     def joint(self, entry: Metric, active: Sequence[int], scores: Sequence[_Scores]) -> None:
         try:
@@ -293,7 +335,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _samples(name: str, values: ArrayLike) -> np.ndarray:
-    array = np.asarray(values)
+    array = to_numpy(as_array(name, values)) if is_torch_array(values) else np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{name} must be real waveforms, got dtype {array.dtype}")
     if not array.size or not np.all(np.isfinite(array)):

@@ -66,6 +66,13 @@ class PreparedRun:
     phases: "Phases"
     choice: Choice
 
+    def __repr__(self) -> str:
+        start = self.init if isinstance(self.init, str) else "given"
+        return (
+            f"PreparedRun({self.algorithm.label}, {self.n_iter} iterations from {start}, on the "
+            f"{self.machine}: {self.problem})"
+        )
+
     @property
     def machine(self) -> str:
         """Name of the machine, ``"kernel"`` or ``"arrays"``."""
@@ -201,7 +208,7 @@ def prepare(
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     init = usual(problem) if init is None else init
-    rng = as_rng(rng)
+    rng = as_rng(rng, problem.magnitudes)
     init = find(problem, init).name if isinstance(init, str) else problem.start(init)
     choice = choose(ready, problem, n_iter, init, machine)
     return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice)
@@ -228,8 +235,8 @@ def iterate(
         Number of iterations.
     init : str or complex array, optional
         Name of a start or initial spectrogram, see :meth:`phaserec.Problem.start`.
-    rng : int, numpy Generator or RandomState, optional
-        Source of random phases.
+    rng : int, numpy Generator or RandomState, torch.Generator, optional
+        Source of random phases; for tensors None is torch's default generator.
     **hyper
         Hyper-parameters of the algorithm; ``momentum`` accelerates any algorithm.
 

@@ -1,8 +1,14 @@
 """Random phases from an explicit generator, the same in every library."""
 
+import sys
+from copy import deepcopy
+from functools import cached_property
+from typing import Any
+
 import numpy as np
 
 from phaserec._typing import Generator, Seed
+from phaserec._xp import Array, is_torch_array
 
 
 def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -24,7 +30,7 @@ def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndar
     ndarray
         complex64 or complex128.
     """
-    if dtype == "float32" and isinstance(rng, np.random.Generator):
+    if dtype == "float32" and not isinstance(rng, np.random.RandomState):
         angles: np.ndarray = rng.random(shape, dtype=np.float32)
     else:
         angles = rng.random(shape)
@@ -35,13 +41,69 @@ def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndar
     return phases
 
 
-def as_rng(rng: Seed) -> Generator:
-    """Random generator from an int seed, a Generator, a RandomState or None."""
-    if isinstance(rng, np.random.Generator | np.random.RandomState):
+class _OfTorch:
+    """A numpy generator whose seed is drawn from one of torch when the first number is.
+
+    Starts that draw nothing leave the generator of torch as it is.
+    """
+
+    def __init__(self, source: Any, seeds: list[int] | None = None) -> None:
+        self._source = source
+        self._seeds: list[int] = [] if seeds is None else seeds  # one, shared by all copies
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The generator, on the CPU wherever the source is."""
+        import torch
+
+        if not self._seeds:
+            place = "cpu" if self._source is None else self._source.device
+            seed = torch.randint(2**63 - 1, (), generator=self._source, device=place)
+            self._seeds.append(int(seed))
+        return np.random.default_rng(self._seeds[0])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.generator, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Generator:
+        if "generator" in vars(self):  # it may have drawn
+            return deepcopy(self.generator, memo)
+        return _OfTorch(self._source, self._seeds)
+
+
+def as_rng(rng: Seed, arrays: Array | None = None) -> Generator:
+    """Random generator of numpy from whatever says how phases are drawn.
+
+    Parameters
+    ----------
+    rng : int, numpy Generator or RandomState, torch.Generator, optional
+        Seed or generator. One of torch, on any device, gives the seed.
+    arrays : array, optional
+        What the phases are for: with tensors and without ``rng`` the seed is drawn from torch's
+        default generator, so that ``torch.manual_seed`` is honoured.
+
+    Returns
+    -------
+    numpy Generator or RandomState
+        The generator, or what acts as one.
+
+    Raises
+    ------
+    ValueError
+        If ``rng`` is none of these.
+    """
+    if isinstance(rng, np.random.Generator | np.random.RandomState | _OfTorch):
         return rng
+    torch = sys.modules.get("torch")  # without it there are neither generators nor tensors of it
+    if torch is not None and isinstance(rng, torch.Generator):
+        return _OfTorch(rng)
+    if rng is None and arrays is not None and is_torch_array(arrays):
+        return _OfTorch(None)
     if rng is None or (isinstance(rng, int | np.integer) and rng >= 0):
         return np.random.default_rng(rng)
     raise ValueError(
-        f"rng={rng!r} must be None, a non-negative integer seed, numpy.random.Generator or "
-        "numpy.random.RandomState"
+        f"rng={rng!r} must be None, a non-negative integer seed, numpy.random.Generator, "
+        "numpy.random.RandomState or torch.Generator"
     )

@@ -126,7 +126,7 @@ def begin(p: Measurable, init: Init, rng: Seed) -> Array:
     if not isinstance(init, str):
         return _checked("init", init, p.magnitudes)
     entry = find(p, init)
-    return _checked(f"start {entry.name}", entry.make(p, as_rng(rng)), p.magnitudes)
+    return _checked(f"start {entry.name}", entry.make(p, as_rng(rng, p.magnitudes)), p.magnitudes)
 
 
 def _checked(name: str, S: Array, V: Array) -> Array:

@@ -21,7 +21,6 @@ from phaserec.stft import STFT
 
 _KIND = "phaserec preset"
 _FORMAT = 1
-_STFT = ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
 # Landmarks kept of each channel: enough to find a fifth of it or more, and small.
 _LANDMARKS = 32
 
@@ -49,12 +48,39 @@ class Preset:
     n_iter: int
     hyper: dict[str, Any]
     stft: STFT
-    tuning: dict[str, Any] = field(default_factory=dict)
+    tuning: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "algorithm", resolve(self.algorithm).name)
         as_int("n_iter", self.n_iter, 0)
         configure(self.algorithm, self.hyper)
+
+
+def text(preset: Preset) -> str:
+    """A preset as JSON, which :func:`read` takes from a file.
+
+    Parameters
+    ----------
+    preset : Preset
+        What to write.
+
+    Returns
+    -------
+    str
+        Contents of the file.
+    """
+    contents = {
+        "kind": _KIND,
+        "format": _FORMAT,
+        "algorithm": preset.algorithm,
+        "n_iter": preset.n_iter,
+        "hyper": preset.hyper,
+        "stft": preset.stft.settings,
+        "tuning": preset.tuning,
+    }
+    written = json.dumps(contents, indent=2, ensure_ascii=False)
+    # Lists of numbers on one line each; a line break in JSON is never part of a string.
+    return re.sub(r"\[\n[^\[\]{}\"]*\]", lambda m: " ".join(m[0].split()), written) + "\n"
 
 
 def write(path: str | os.PathLike, preset: Preset) -> None:
@@ -72,19 +98,7 @@ def write(path: str | os.PathLike, preset: Preset) -> None:
     OSError
         If the file cannot be written.
     """
-    contents = {
-        "kind": _KIND,
-        "format": _FORMAT,
-        "algorithm": preset.algorithm,
-        "n_iter": preset.n_iter,
-        "hyper": preset.hyper,
-        "stft": {name: getattr(preset.stft, name) for name in _STFT},
-        "tuning": preset.tuning,
-    }
-    text = json.dumps(contents, indent=2, ensure_ascii=False)
-    # Lists of numbers on one line each; a line break in JSON is never part of a string.
-    text = re.sub(r"\[\n[^\[\]{}\"]*\]", lambda match: " ".join(match[0].split()), text)
-    write_files([Path(path)], [(text + "\n").encode()])
+    write_files([Path(path)], [text(preset).encode()])
 
 
 def read(path: str | os.PathLike) -> Preset:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from phaserec import _html
 from phaserec._typing import Value
 from phaserec._words import suggestion
 from phaserec._xp import as_int, to_numpy
@@ -62,6 +63,9 @@ class Choice:
     n_iter: int
     score: float
 
+    def __str__(self) -> str:
+        return f"{self.candidate}, {self.n_iter} iterations, {self.score:.2f}"
+
 
 @dataclass(frozen=True)
 class Search:
@@ -80,6 +84,18 @@ class Search:
     candidates: tuple[Candidate, ...]
     scores: np.ndarray
     statistic: str
+
+    def __repr__(self) -> str:
+        n, items, iterations = self.scores.shape
+        return (
+            f"Search({n} candidates, {items} items, {iterations - 1} iterations; best: "
+            f"{self.ranking()[0]})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Every candidate, the best first."""
+        cells = ((c.candidate, c.n_iter, f"{c.score:.2f}") for c in self.ranking())
+        return _html.grid(["candidate", "iterations", f"{self.statistic} score"], cells)
 
     @property
     def iterations(self) -> int:

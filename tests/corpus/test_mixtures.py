@@ -8,6 +8,7 @@ import soundfile
 
 from phaserec import STFT
 from phaserec.corpus.mixtures import MixtureFolder
+from phaserec.evaluation import match
 
 RATE = 8000
 STFT_ = STFT(256)
@@ -73,6 +74,22 @@ def test_item_folders_and_estimates(tmp_path):
     (tmp_path / "estimates" / "item0" / "voice.wav").unlink()
     with pytest.raises(FileNotFoundError, match=r"item0.voice\.wav"):
         MixtureFolder(tmp_path / "true", STFT_, tmp_path / "estimates")
+
+
+def test_what_evaluate_reads_tune_reads(tmp_path):
+    """Items in folders of folders, and estimates in a folder for each source."""
+    for name in ("a", "deep/b"):
+        sources = waves(len(name))
+        write(tmp_path / "set" / "mix" / f"{name}.wav", sources.sum(0))
+        for j, source in enumerate(sources, start=1):
+            write(tmp_path / "set" / f"s{j}" / f"{name}.wav", source)
+            write(tmp_path / "est" / f"s{j}" / f"{name}.wav", 2 * source)
+    items = MixtureFolder(tmp_path / "set", STFT_, tmp_path / "est")
+    assert [files.name for files in items.files] == ["a", "deep/b"]
+    np.testing.assert_allclose(items[1].estimates, 2 * items[1].references, atol=1e-6)
+    found = match(tmp_path / "set", tmp_path / "est").items
+    assert [item.name for item in found] == [files.name for files in items.files]
+    assert [item.mixture for item in found] == [files.mixture for files in items.files]
 
 
 def test_content_is_known_by_the_files_within_the_folder(tmp_path):

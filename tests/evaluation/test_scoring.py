@@ -602,6 +602,46 @@ def test_folders_of_speakers(tmp_path, monkeypatch):
         match("r", "e", layout="speakers")
 
 
+def test_estimates_as_commands_write_them_match_every_layout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch("speakers", *(f"{k}/d/{n}.flac" for k in ("mix", "s1", "s2", "noise") for n in "ab"))
+    touch("est", *(f"d/{n}/{k}.wav" for k in ("s1", "s2") for n in "ab"))
+    expected = {f"d/{n}": {k: f"est/d/{n}/{k}.wav" for k in ("s1", "s2")} for n in "ab"}
+    assert matched("speakers", "est") == expected
+    found = match("speakers", "est")
+    assert [item.mixture for item in found.items] == [
+        Path("speakers/mix/d/a.flac"),
+        Path("speakers/mix/d/b.flac"),
+    ]
+    touch("folders", *(f"{n}/{k}.wav" for k in ("mixture", "voice", "band") for n in "ab"))
+    touch("by_source", *(f"{k}/{n}.wav" for k in ("voice", "band") for n in "ab"))
+    sources = {k: f"by_source/{k}/a.wav" for k in ("band", "voice")}
+    assert matched("folders", "by_source")["a"] == sources
+    assert match("folders", "folders").items[0].mixture == Path("folders/a/mixture.wav")
+
+
+@pytest.mark.parametrize("name", ["est/a/speech.wav", "est/speech/a.wav", "est/a.wav"])
+def test_clean_and_noisy_pairs(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    touch("r", "clean/a.flac", "noisy/a.wav")
+    touch(".", name, name.replace("speech", "noise"))
+    found = match("r", "est")
+    (item,) = found.items
+    assert (item.name, item.sources, found.unused) == ("a", ("speech",), [])
+    assert [str(path) for path in item.references] == ["r/clean/a.flac"]
+    assert [str(path) for path in item.estimates] == [name]
+    assert item.mixture == Path("r/noisy/a.wav")
+
+
+def test_estimates_of_other_names_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch("r", "a/x.wav", "a/y.wav")
+    touch("e", "a/one.wav", "a/two.wav")
+    with pytest.raises(ValueError, match="it has one, two, which permute matches"):
+        match("r", "e")
+    assert matched("r", "e", permute=True)["a"].keys() == {"x", "y"}
+
+
 def test_a_target_of_separated_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     touch("clean", "a.flac", "b.flac")
