@@ -15,6 +15,7 @@ from phaserec._xp import namespace
 from phaserec.algorithms import ALGORITHMS
 from phaserec.kernels.cpu import engine, handover, sweep
 from phaserec.kernels.cpu import fused as solver
+from phaserec.kernels.cpu.lanes import lane_width
 from phaserec.solving import prepare
 
 # Every algorithm that the kernel takes, with settings that lead to programs of their own.
@@ -650,7 +651,9 @@ def test_seams_may_move(setting, parts, monkeypatch):
     monkeypatch.setattr(solver, "_WORTH_THREADS", 0)
     monkeypatch.setattr(numba, "get_num_threads", lambda: parts)
     # Far from where the seams come to rest, wherever that is: the machine has its say in it.
-    uneven = {2: [0, 80, 263], 3: [0, 60, 150, 263]}[parts]
+    blocks = -(-p.magnitudes.shape[-1] // lane_width(np.dtype("float64")))
+    shares = {2: [0, 8, 26], 3: [0, 6, 15, 26]}[parts]
+    uneven = [blocks * share // 26 for share in shares]
     monkeypatch.setattr(sweep, "equal_ranges", lambda blocks, parts: uneven)
     moved = False
     # A busy machine may leave a seam where it was, or bring it back; not every time.

@@ -1,4 +1,8 @@
-"""Vectors of one cache line behave as numpy arrays of their length do."""
+"""Vectors behave as numpy arrays of their length do."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -118,8 +122,35 @@ def values(dtype, count=2, seed=0):
     return x.astype(dtype)
 
 
-def test_a_lane_is_a_cache_line(dtype):
-    assert lane_width(dtype) * dtype.itemsize == 64
+def test_a_lane_is_a_register_or_two(dtype):
+    assert lane_width(dtype) * dtype.itemsize in (32, 64)
+
+
+NARROW = """
+import numpy as np
+from phaserec import STFT, Problem
+from phaserec.kernels.cpu.lanes import LANE_BYTES
+from phaserec.solving import prepare
+x = np.random.default_rng(0).standard_normal((2, 900))
+for stft in (STFT(64, 16), STFT(240, 100)):
+    p = Problem(abs(stft(x)), x.sum(0), stft=stft)
+    for name in ("misi", "mix-incons", "bregmisi"):
+        run = prepare(name, p, 3, machine="kernel")
+        y = run.on_arrays().result()
+        print(LANE_BYTES, abs(run.result() - y).max() / abs(y).max())
+"""
+
+
+def test_processors_with_narrower_registers(tmp_path):
+    told = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    env = os.environ | told | {"PHASEREC_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", NARROW], capture_output=True, text=True, env=env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        width, error = line.split()
+        assert width == "32" and float(error) < 1e-10
 
 
 def test_arithmetic(dtype):

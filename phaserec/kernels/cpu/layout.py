@@ -11,8 +11,10 @@ import numpy as np
 
 from phaserec._coverage import gain_table, table_rows
 from phaserec.kernels.cpu.fft import Plan, make_plan
-from phaserec.kernels.cpu.lanes import LANE_BYTES, lane_width
+from phaserec.kernels.cpu.lanes import lane_width
 
+# Bytes of a cache line.
+_LINE = 64
 # Pairs of bins handled at a time between the forward and the inverse transform.
 PAIRS = 16
 # Columns converted at a time between signals and rows: what is copied stays in cache.
@@ -24,8 +26,8 @@ TILE = 2 * PAIRS
 def aligned_zeros(size: int, dtype) -> np.ndarray:
     """Zeroed 1-D array that begins on a cache line."""
     dtype = np.dtype(dtype)
-    raw = np.zeros(size * dtype.itemsize + LANE_BYTES, np.uint8)
-    begin = -raw.ctypes.data % LANE_BYTES
+    raw = np.zeros(size * dtype.itemsize + _LINE, np.uint8)
+    begin = -raw.ctypes.data % _LINE
     return raw[begin : begin + size * dtype.itemsize].view(dtype)
 
 
@@ -93,7 +95,7 @@ class Grid:
         depth = -(-size // hop)
         blocks = -(-frames // width)
         spill = max(1, -(-(depth - 1) // width))
-        # An odd number of cache lines keeps the rows off each other's cache sets.
+        # An odd number of lanes keeps the rows off each other's cache sets.
         columns = ((blocks + 2 * spill) | 1) * width
         self.depth, self.steady = depth, gain_table(window, hop, depth)[depth - 1]
         steady = self.steady
