@@ -60,8 +60,9 @@ def files(folder: Path) -> list[str]:
     paths = []
     for name, sound in {"mixture": mixture, **sources}.items():
         samples = np.resize(sound.samples, (1, SECONDS * sound.rate))
-        paths.append(str(folder / f"{name}.wav"))
-        audio.write(paths[-1], samples, sound.rate)
+        path = folder / f"{name}.wav"
+        audio.write([path], [samples], sound.rate)
+        paths.append(str(path))
     return paths
 
 
