@@ -47,7 +47,10 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
             if part is not None:
                 part.replace(target)
         for target, content in streams:
-            target.write_bytes(content)
+            try:
+                target.write_bytes(content)
+            except BrokenPipeError:
+                raise OSError(f"{target}: who read it has gone before the end") from None
     finally:
         for part in parts:
             if part is not None:

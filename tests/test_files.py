@@ -66,6 +66,17 @@ def test_pipes_are_written_to_and_not_replaced(tmp_path):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_whose_reader_goes_is_an_error(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: os.close(os.open(pipe, os.O_RDONLY)))
+    reader.start()
+    with pytest.raises(OSError, match="pipe: who read it has gone"):
+        write_files([pipe], [bytes(1 << 20)])
+    reader.join(10)
+
+
 def test_a_folder_among_the_targets_stops_all(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(IsADirectoryError, match="b is a folder"):

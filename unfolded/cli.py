@@ -77,7 +77,7 @@ def train(config: str, overrides: tuple[str, ...], resume: bool) -> None:
     if trainer.interrupted:
         if trainer.is_main:
             click.echo(f"unfolded: stopped; --resume goes on from {trainer.folder}", err=True)
-        sys.exit(130)
+        sys.exit(trainer.exit_code)
     if trainer.is_main:
         click.echo(trainer.folder / "best")
 

@@ -47,6 +47,9 @@ from unfolded.model import UnfoldedSeparator
 # What may differ between a run and its continuation: it does not change the steps done so far.
 _FREE = ("output", "logging", "save_every", "cpu", "data.workers", "epochs", "patience")
 
+# Signals after which a run stops in order; Windows has not all of them.
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
 Row = dict[str, Any]
 
 
@@ -261,6 +264,8 @@ class Trainer:
         The model.
     interrupted : bool
         Whether the run has stopped before its end, by a signal or on request.
+    exit_code : int
+        What a process that was interrupted ends with: 130, 143 or 129 by the signal.
 
     Raises
     ------
@@ -320,6 +325,7 @@ class Trainer:
         self.history: list[Row] = []
         self.step_rows: list[Row] = []
         self.interrupted = False
+        self.exit_code = 130
         self._stop = False
         self._optimizer_state: Any = None
         if resume:
@@ -337,8 +343,8 @@ class Trainer:
     def run(self, *, stop_after: int | None = None) -> Iterator[Row]:
         """Train, yielding what ``log.csv`` gets after every epoch.
 
-        The first SIGINT or SIGTERM saves the state after the current step and ends the run; where
-        one process is alone, a second one ends it at once.
+        The first SIGINT, SIGTERM or SIGHUP saves the state after the current step and ends the run;
+        where one process is alone, a second one ends it at once.
 
         Parameters
         ----------
@@ -667,15 +673,18 @@ class Trainer:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        kinds = (signal.SIGINT, signal.SIGTERM)
+        kinds = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
         before = {kind: signal.getsignal(kind) for kind in kinds}
+        # Who ignores one, such as nohup, wants it ignored.
+        before = {kind: was for kind, was in before.items() if was != signal.SIG_IGN}
 
         def note(kind: int, frame: Any) -> None:
             self._stop = True
+            self.exit_code = 128 + kind
             if self.world == 1:  # torchrun passes on what the terminal has sent already
                 signal.signal(kind, before[signal.Signals(kind)])
 
-        for kind in kinds:
+        for kind in before:
             signal.signal(kind, note)
         try:
             yield

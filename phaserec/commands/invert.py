@@ -12,7 +12,7 @@ from phaserec import audio
 from phaserec._files import check_apart, check_folder
 from phaserec._xp import to_numpy
 from phaserec.algorithms import Configured, configure, resolve
-from phaserec.commands.console import command_line, watched
+from phaserec.commands.console import command_line, standard_output, watched
 from phaserec.commands.following import Followed, follow_to_end, sdr
 from phaserec.commands.inputs import Inputs, load
 from phaserec.commands.options import Beginning, Signals, Transform, without
@@ -206,9 +206,11 @@ def _check_targets(
 
 def _output(output: str | None, signals: Signals) -> str:
     """Where results go: standard output for standard input, else a folder."""
-    if output is None and signals.mixture == "-":
-        return "-"
-    return "recovered" if output is None else output
+    if output is None:
+        output = "-" if signals.mixture == "-" else "recovered"
+    if output == "-":
+        standard_output()  # raises if there is none
+    return output
 
 
 def _targets(output: str, names: Sequence[str]) -> list[Path]:
@@ -238,8 +240,9 @@ def _write(
         )
     if output == "-":
         joined = np.moveaxis(waveforms, 1, 0).reshape(-1, waveforms.shape[-1])
-        sys.stdout.buffer.write(audio.encode(joined, given.rate, subtype=kind))
-        sys.stdout.buffer.flush()
+        stream = standard_output()
+        stream.write(audio.encode(joined, given.rate, subtype=kind))
+        stream.flush()
     else:
         targets[0].parent.mkdir(parents=True, exist_ok=True)
         audio.write(targets, list(np.moveaxis(waveforms, 1, 0)), given.rate, subtype=subtype)
