@@ -3,7 +3,14 @@
 import os
 import secrets
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
+
+# Bytes read at a time, and at most: of what has no length (the largest WAV file), and of settings.
+_BLOCK = 1 << 20
+_MOST = 1 << 32
+_MOST_SETTINGS = 1 << 28
 
 
 def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
@@ -55,6 +62,92 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         for part in parts:
             if part is not None:
                 part.unlink(missing_ok=True)
+
+
+def open_whole(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read at any place of it; a pipe or a device is read to its end first.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    file
+        Open for reading.
+
+    Raises
+    ------
+    ValueError
+        If it is a folder, or does not end.
+    OSError
+        If it cannot be opened.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file")
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder, not a file")
+    file = open(path, "rb")  # noqa: SIM115  for the caller to close
+    if os.path.isfile(path):
+        return file
+    with file:
+        return read_whole(file, os.fspath(path))
+
+
+def read_whole(stream: BinaryIO, name: str, most: int = _MOST) -> BytesIO:
+    """Read a stream to its end.
+
+    Parameters
+    ----------
+    stream : file
+        What to read.
+    name : str
+        Its name, for the message.
+    most : int, optional
+        Bytes that it may have at most.
+
+    Returns
+    -------
+    BytesIO
+        Its bytes, from the first one on.
+
+    Raises
+    ------
+    ValueError
+        If it is longer.
+    """
+    content = BytesIO()
+    while block := stream.read(_BLOCK):
+        content.write(block)
+        if content.tell() > most:
+            raise ValueError(f"{name} does not end within {most >> 20} MiB; name another file")
+    content.seek(0)
+    return content
+
+
+def read_settings(path: str | os.PathLike[str]) -> bytes:
+    """Read a file of settings, which is not long.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    ValueError
+        If it has more than 256 MiB.
+    OSError
+        If it cannot be read, or is a folder.
+    """
+    with open(path, "rb") as file:
+        return read_whole(file, os.fspath(path), _MOST_SETTINGS).getvalue()
 
 
 def check_folder(option: str, folder: Path) -> None:

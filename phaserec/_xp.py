@@ -1,6 +1,5 @@
 """Array namespaces: numpy and torch through the array API, and what the standard leaves out."""
 
-import math
 import numbers
 from typing import Any
 
@@ -10,6 +9,9 @@ from array_api_compat import is_torch_array as is_torch_array
 
 from phaserec._typing import Array as Array
 from phaserec._typing import ArrayT as ArrayT
+
+# No array has so many values, and no loop so many turns.
+_MANY = 2**63
 
 _SUPPORTED = ("float32", "float64", "complex64", "complex128")
 
@@ -94,9 +96,10 @@ def as_int(name: str, value: Any, low: int) -> int:
     ValueError
         If it is anything else.
     """
-    whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not whole or not math.isfinite(value) or int(value) != value or value < low:
-        raise ValueError(f"{name}={value!r} must be an integer, {low} or more")
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not low <= value < _MANY or int(value) != value:
+        most = " and less than 2⁶³" if number and value >= _MANY else ""
+        raise ValueError(f"{name}={value!r} must be an integer, {low} or more{most}")
     return int(value)
 
 

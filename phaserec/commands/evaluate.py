@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from phaserec import audio
 from phaserec._files import check_folder, write_files
 from phaserec.commands.console import command_line
 from phaserec.corpus.workers import Failed
@@ -51,8 +52,8 @@ def run(
     chosen = choose(metrics, [*DEFAULT, *gains], with_mixture=mixture is not None)
     check_mixture(chosen, mixture is not None)
     stft = STFT(n_fft, hop_length)
-    if rate is not None and rate < 1:
-        raise ValueError(f"--rate {rate} must be positive")
+    if rate is not None:
+        audio.check_rate("--rate", rate)
     check_targets(csv_file, json_file)
     if report is not None:
         from phaserec.report import check_report

@@ -9,6 +9,7 @@ import numpy as np
 
 from phaserec import __version__
 from phaserec._files import check_folder
+from phaserec._memory import check_memory
 from phaserec.algorithms import resolve
 from phaserec.commands.console import watched
 from phaserec.commands.options import Transform, without
@@ -56,6 +57,11 @@ def run(
     algorithms = [name.strip() for name in algo.split(",")]
     tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
     items = MixtureFolder(folder, stft, estimates)
+    check_memory(
+        f"--n-iter {n_iter} with {len(tried)} candidates on {len(items)} items",
+        16 * max(n_iter, 0) * len(tried) * len(items),
+        "try fewer iterations, or fewer values of the hyper-parameters",
+    )
     known = _fingerprints(items)
     held_out = None
     if test is not None:

@@ -23,7 +23,7 @@ def audio_files(
     Returns
     -------
     list of Path
-        Relative to the folder and in order; hidden files and folders are left out.
+        Relative to the folder and in order; what is hidden or no ordinary file is left out.
     """
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -36,7 +36,9 @@ def audio_files(
         found += [
             (here / name).relative_to(folder)
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in audio.SUFFIXES
+            if not name.startswith(".")
+            and Path(name).suffix.lower() in audio.SUFFIXES
+            and (here / name).is_file()  # one may wait for ever at the end of a pipe
         ]
     return sorted(found)
 
