@@ -205,7 +205,8 @@ def check_name(name: str, what: str) -> str:
     ValueError
         If it has a separator or a control character, begins with a dot, or is empty.
     """
-    if not name or name.startswith(".") or any(c in "/\\" or ord(c) < 32 for c in name):
+    named = isinstance(name, str) and name and not name.startswith(".")
+    if not named or any(c in "/\\" or ord(c) < 32 for c in name):
         raise ValueError(
             f"{what}: {name!r} cannot be the name of a source, because files are named after it; "
             "choose one without / and \\ and without a dot in front"

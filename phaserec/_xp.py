@@ -11,7 +11,7 @@ from phaserec._typing import Array as Array
 from phaserec._typing import ArrayT as ArrayT
 
 # No array has so many values, and no loop so many turns.
-_MANY = 2**63
+_MOST = 2**63 - 1
 
 _SUPPORTED = ("float32", "float64", "complex64", "complex128")
 
@@ -74,8 +74,8 @@ def as_array(name: str, value: Any) -> Array:
     return value
 
 
-def as_int(name: str, value: Any, low: int) -> int:
-    """Return a whole number of at least ``low``; a ValueError names the argument otherwise.
+def as_int(name: str, value: Any, low: int, high: int = _MOST) -> int:
+    """Return a whole number in a range; a ValueError names the argument otherwise.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def as_int(name: str, value: Any, low: int) -> int:
         Name of the argument.
     value : object
         The argument.
-    low : int
-        Smallest value allowed.
+    low, high : int
+        Smallest and largest value allowed.
 
     Returns
     -------
@@ -97,9 +97,10 @@ def as_int(name: str, value: Any, low: int) -> int:
         If it is anything else.
     """
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not low <= value < _MANY or int(value) != value:
-        most = " and less than 2⁶³" if number and value >= _MANY else ""
-        raise ValueError(f"{name}={value!r} must be an integer, {low} or more{most}")
+    if not number or not low <= value <= high or int(value) != value:
+        most = "2⁶³ − 1" if high == _MOST else high
+        span = f"{low} to {most}" if number and value > high else f"{low} or more"
+        raise ValueError(f"{name}={value!r} must be an integer, {span}")
     return int(value)
 
 

@@ -105,8 +105,8 @@ def _samples(file: soundfile.SoundFile, name: str) -> np.ndarray:
     return file.read(dtype="float32", always_2d=True)
 
 
-def check_rate(what: str, rate: int) -> int:
-    """Sample rate that files can have.
+def check_rate(what: str, rate: int) -> None:
+    """Raise unless files can have a sample rate.
 
     Parameters
     ----------
@@ -115,19 +115,13 @@ def check_rate(what: str, rate: int) -> int:
     rate : int
         Sample rate in Hz.
 
-    Returns
-    -------
-    int
-        The rate.
-
     Raises
     ------
     ValueError
-        If it is not positive, or 2³¹ or more.
+        If it is less than 1, or 2³¹ or more.
     """
     if not 1 <= rate < 2**31:
         raise ValueError(f"{what} {rate} must be a sample rate in Hz, from 1 to {2**31 - 1}")
-    return rate
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:

@@ -251,7 +251,13 @@ def evaluate(
 @cli.command()
 @click.argument("output")
 @_model
-@click.option("--channels", default=1, show_default=True, help="Channels of its input.")
+@click.option(
+    "--channels",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Channels of its input.",
+)
 @click.option(
     "--frames", type=click.IntRange(1), help="Fixed number T of frames [any, where possible]."
 )
@@ -307,20 +313,24 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
 def _export_input(stft: Any, frames: int, channels: int) -> tuple[Any, Any]:
     import torch
 
+    from phaserec._memory import check_memory
+
+    check_memory(
+        f"--channels {channels} and {frames} frames",
+        16 * stft.n_bins * frames * channels,
+        "export fewer of them",
+    )
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, channels, stft.n_samples(frames), generator=generator)
     return x, stft(x)
 
 
 def _load_model(folder: str, device: str) -> "UnfoldedSeparator":
+    from phaserec.commands.devices import check_device
     from unfolded.model import UnfoldedSeparator
 
-    model = UnfoldedSeparator.from_pretrained(folder)
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {device} is not available: {reason}") from None
+    check_device(device)
+    return UnfoldedSeparator.from_pretrained(folder).to(device)
 
 
 @contextmanager

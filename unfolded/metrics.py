@@ -50,11 +50,17 @@ def separate(
     Raises
     ------
     ValueError
-        If the model takes another number of channels, or chunk and overlap do not go together.
+        If the model takes another number of channels, chunk and overlap do not go together, or a
+        chunk is too short.
     """
     if not 0 <= 2 * overlap < chunk < math.inf:
         raise ValueError(f"chunk={chunk} seconds must be more than twice overlap={overlap}")
     own = round(model.sample_rate)
+    shortest = 2 * model.stft.n_fft / own
+    if chunk < shortest:
+        raise ValueError(
+            f"chunk={chunk} seconds must be at least two frames of the model, {shortest:g} seconds"
+        )
     length = samples.shape[-1]
     if rate != own:
         samples = audio.resample(samples, rate, own)
