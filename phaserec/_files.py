@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -17,12 +18,13 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
     """Write files, all of them or none: to temporary names first, then renamed.
 
     What is no ordinary file, such as a device or a pipe, is written to and not replaced; a link
-    stays, and the file that it points to is written.
+    stays, and the file that it points to is written. Folders are made, and none of them stays when
+    nothing is written.
 
     Parameters
     ----------
     paths : sequence of Path
-        Where to write; the folders must exist.
+        Where to write.
     contents : iterable of bytes
         One for each path, asked for one after the other.
 
@@ -40,7 +42,10 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         None if path in special else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         for path in targets
     ]
+    made: list[Path] = []
     try:
+        for target in targets:
+            _make_folder(target.parent, made)
         streams: list[tuple[Path, bytes]] = []
         for part, target, content in zip(parts, targets, contents, strict=True):
             if part is None:
@@ -62,6 +67,17 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         for part in parts:
             if part is not None:
                 part.unlink(missing_ok=True)
+        for folder in reversed(made):
+            with suppress(OSError):  # as a rule there is something in it
+                folder.rmdir()
+
+
+def _make_folder(folder: Path, made: list[Path]) -> None:
+    """Make a folder and those above it, and note which."""
+    if not folder.exists():
+        _make_folder(folder.parent, made)
+        folder.mkdir(exist_ok=True)
+        made.append(folder)
 
 
 def open_whole(path: str | os.PathLike[str]) -> BinaryIO:
@@ -168,7 +184,7 @@ def check_folder(option: str, folder: Path) -> None:
 
 
 def check_apart(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise ValueError if a file to write is one of those that are read.
+    """Raise ValueError if a file to write is one of those that are read, or is named twice.
 
     Parameters
     ----------
@@ -177,12 +193,39 @@ def check_apart(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]
     inputs : iterable of str or path
         Files that are read; ``"-"``, standard input, is none.
     """
-    read = {os.path.realpath(path) for path in inputs if path != "-"}
+    read = {_identity(path) for path in inputs if path != "-"}
+    written = set()
     for path in outputs:
-        if os.path.realpath(path) in read:
+        identity = _identity(path)
+        if identity is not None and identity in read:
             raise ValueError(
                 f"{path} is one of the input files and would be replaced; choose another output"
             )
+        if identity is not None and identity in written:
+            raise ValueError(f"{path} is named for two outputs; choose another one")
+        written.add(identity)
+
+
+def _identity(path: str | os.PathLike[str]) -> object:
+    """What a file is known by, however it is named; None for what is not replaced."""
+    if os.path.isfile(path):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return None if os.path.exists(path) else os.path.realpath(path)
+
+
+def check_targets(*names: str | os.PathLike[str] | None) -> None:
+    """Raise OSError if it is clear now that a file cannot be written.
+
+    Parameters
+    ----------
+    *names : str, path or None
+        Files to write; None is no file.
+    """
+    for path in (Path(name) for name in names if name is not None):
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name a file")
+        check_folder(str(path), path.parent)
 
 
 def check_name(name: str, what: str) -> str:

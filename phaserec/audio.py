@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -296,12 +296,36 @@ def write(
     OSError
         If a file cannot be written.
     """
-    formats = [encoding(path, subtype) for path in paths]
-    contents = (
-        encode(samples, rate, subtype=kind, container=container)
-        for samples, (container, kind) in zip(waveforms, formats, strict=True)
-    )
-    write_files(paths, contents)
+    write_files(paths, encoded(paths, waveforms, rate, subtype=subtype))
+
+
+def encoded(
+    paths: Sequence[Path],
+    waveforms: Sequence[np.ndarray],
+    rate: int,
+    *,
+    subtype: str | None = None,
+) -> Iterator[bytes]:
+    """Contents of audio files, one after the other, for :func:`phaserec._files.write_files`.
+
+    Parameters
+    ----------
+    paths, waveforms, rate, subtype
+        As for :func:`write`.
+
+    Yields
+    ------
+    bytes
+        Content of a file.
+
+    Raises
+    ------
+    ValueError
+        As :func:`write`.
+    """
+    for path, samples in zip(paths, waveforms, strict=True):
+        container, kind = encoding(path, subtype)
+        yield encode(samples, rate, subtype=kind, container=container)
 
 
 def example() -> tuple[Audio, dict[str, Audio]]:

@@ -211,7 +211,6 @@ class UnfoldedSeparator(nn.Module):
         """
         folder = Path(folder)
         config = json.dumps(self.config, indent=2) + "\n"
-        folder.mkdir(parents=True, exist_ok=True)
         write_state(self.state_dict(), folder / WEIGHTS)
         write_files([folder / _CONFIG], [config.encode()])
 
@@ -235,9 +234,7 @@ class UnfoldedSeparator(nn.Module):
         ValueError
             If a file is missing or damaged, or the weights are of another architecture.
         """
-        if not Path(folder).exists() and str(folder) in shipped_models():
-            folder = _SHIPPED / folder
-        folder = Path(folder)
+        folder = model_folder(folder)
         separator = cls._from_config(_read_config(folder / _CONFIG), str(folder / _CONFIG))
         state = read_state(folder / WEIGHTS)
         precisions = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
@@ -272,6 +269,39 @@ class UnfoldedSeparator(nn.Module):
             raise ValueError(f"{path!r} is no configuration of a separator: no {error}") from None
         except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise ValueError(f"{path!r} is no configuration of a separator: {error}") from None
+
+
+def model_folder(folder: Any) -> Path:
+    """Folder of a model, or of one that ships with the package, by its name.
+
+    Parameters
+    ----------
+    folder : str or path
+        As for :meth:`UnfoldedSeparator.from_pretrained`.
+
+    Returns
+    -------
+    Path
+        The folder, which need not exist.
+    """
+    shipped = not Path(folder).exists() and str(folder) in shipped_models()
+    return _SHIPPED / folder if shipped else Path(folder)
+
+
+def model_files(folder: Any) -> list[Path]:
+    """Files that make a model.
+
+    Parameters
+    ----------
+    folder : str or path
+        As for :func:`model_folder`.
+
+    Returns
+    -------
+    list of Path
+        Configuration and weights.
+    """
+    return [model_folder(folder) / name for name in (_CONFIG, WEIGHTS)]
 
 
 def shipped_models() -> list[str]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from phaserec import measures
-from phaserec._files import write_files
+from phaserec._files import check_apart, write_files
 from phaserec._memory import check_memory
 from phaserec._xp import as_int
 from phaserec.corpus.workers import available_cores
@@ -45,13 +45,13 @@ from unfolded.config import (
 from unfolded.data import Batches, Mixtures, loader
 from unfolded.losses import LOSSES, PIT, get_loss
 from unfolded.magnitude import ExternalMagnitudes, oracle_magnitudes
-from unfolded.model import UnfoldedSeparator
+from unfolded.model import UnfoldedSeparator, model_files
 
 # What may differ between a run and its continuation: it does not change the steps done so far.
 _FREE = ("output", "logging", "save_every", "cpu", "data.workers", "epochs", "patience")
 
-# Signals after which a run stops in order; Windows has not all of them.
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+SETTINGS = "config.yaml"
+"""Name of the configuration in the folder of a run."""
 # Whole numbers of a position.
 _COUNTS = ("phase", "epoch", "batch", "steps", "epochs", "waited")
 # Reading processes for each core at most.
@@ -342,9 +342,11 @@ class Trainer:
             raise ValueError(
                 f"{self.folder} holds a run already; resume it, or choose another output"
             )
+        made = [path for name in ("best", "last") for path in model_files(self.folder / name)]
+        read = [path for name in _starts(config) for path in model_files(name)]
+        check_apart(made, read)
         if self.is_main:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_config(config, self.folder / "config.yaml")
+            save_config(config, self.folder / SETTINGS)
         self._board = _board(config, self.position.steps) if self.is_main else None
         self.accelerator.wait_for_everyone()
 
@@ -701,10 +703,11 @@ class Trainer:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        kinds = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+        kinds = [signal.SIGINT, signal.SIGTERM]
+        # Windows has no SIGHUP, and after nohup it stays ignored.
+        if signal.getsignal(getattr(signal, "SIGHUP", signal.SIGINT)) != signal.SIG_IGN:
+            kinds.append(getattr(signal, "SIGHUP", signal.SIGINT))
         before = {kind: signal.getsignal(kind) for kind in kinds}
-        # Who ignores one, such as nohup, wants it ignored.
-        before = {kind: was for kind, was in before.items() if was != signal.SIG_IGN}
 
         def note(kind: int, frame: Any) -> None:
             self._stop = True
@@ -738,6 +741,12 @@ def _check_sizes(config: Config, data: Mixtures) -> None:
             16 * prod(shape),
             "use smaller ones of data.batch_size, data.channels, data.sample_rate, seconds",
         )
+
+
+def _starts(config: Config) -> list[str]:
+    """Folders and files of weights that training starts from."""
+    named = (config.model.weights, config.model.magnitude.weights)
+    return [name for name in named if name is not None]
 
 
 def _has_accelerator() -> bool:

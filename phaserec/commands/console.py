@@ -164,7 +164,7 @@ def standard_output() -> BinaryIO:
     OSError
         If it was closed before the start.
     """
-    if sys.stdout.name == os.devnull:
+    if getattr(sys.stdout, "name", "") == os.devnull:
         raise OSError("standard output is closed; name a file or a folder with -o")
     return sys.stdout.buffer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from phaserec import audio
-from phaserec._files import check_folder, write_files
+from phaserec._files import check_apart, check_targets, write_files
 from phaserec.commands.console import command_line
 from phaserec.corpus.workers import Failed
 from phaserec.evaluation.matching import Item, Layout, match
@@ -62,6 +62,8 @@ def run(
     found = match(
         reference, estimate, mixture=mixture, layout=layout, target=target, permute=permute
     )
+    outputs = [Path(name) for name in (csv_file, json_file, report) if name is not None]
+    check_apart(outputs, found.files)
     for path in found.unused:
         note(f"{path} belongs to no reference and is left out")
     failures = dict(found.missing)
@@ -136,14 +138,6 @@ def choose(
     return [entry for entry in possible if entry.installed]
 
 
-def check_targets(*names: str | None) -> None:
-    """Raise OSError if it is clear now that a file cannot be written; None is no file."""
-    for path in (Path(name) for name in names if name is not None):
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; name a file")
-        check_folder(str(path), path.parent)
-
-
 def deliver(
     rows: Sequence[Row],
     failures: Mapping[str, str],
@@ -189,8 +183,6 @@ def deliver(
 
         page = scores_report(rows, statistics, failures, metrics, command=command_line())
         texts[Path(report)] = render(page)
-    for path in texts:
-        path.parent.mkdir(parents=True, exist_ok=True)
     write_files(list(texts), [text.encode() for text in texts.values()])
 
 

@@ -2,14 +2,15 @@
 
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from phaserec import audio
-from phaserec._files import check_apart, check_folder
+from phaserec._files import check_apart, check_folder, write_files
 from phaserec._xp import to_numpy
 from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.console import command_line, standard_output, watched
@@ -81,12 +82,10 @@ def run(
         _print_scores(given, before, waveforms, stream)
     if given.shipped:
         print(_EXPLAINED, file=stream)
-    _write(waveforms, given, targets, output, subtype)
-    for target in targets:
-        print(target, file=stream)
+    pages = {}
     if report is not None and followed is not None:
         from phaserec.commands.experiment import experiment
-        from phaserec.report import save
+        from phaserec.report import render
 
         page = experiment(
             given,
@@ -97,8 +96,10 @@ def run(
             command=command_line(),
             seconds=seconds,
         )
-        save(page, report)
-        print(report, file=stream)
+        pages[Path(report)] = render(page).encode()
+    _write(waveforms, given, targets, output, subtype, pages)
+    for target in [*targets, *pages]:
+        print(target, file=stream)
 
 
 def _chosen(
@@ -229,8 +230,14 @@ def _targets(output: str, names: Sequence[str]) -> list[Path]:
 
 
 def _write(
-    waveforms: np.ndarray, given: Inputs, targets: list[Path], output: str, subtype: str | None
+    waveforms: np.ndarray,
+    given: Inputs,
+    targets: list[Path],
+    output: str,
+    subtype: str | None,
+    pages: Mapping[Path, bytes],
 ) -> None:
+    """Write sound and pages, all or nothing."""
     peak = float(np.abs(waveforms).max())
     kind = audio.encoding(targets[0] if targets else Path("standard.wav"), subtype)[1]
     if peak > 1 and not audio.is_float(kind):
@@ -238,11 +245,11 @@ def _write(
             f"phaserec: warning: samples reach {peak:.2f} and are clipped in {kind}",
             file=sys.stderr,
         )
+    sources = list(np.moveaxis(waveforms, 1, 0))
+    sound = audio.encoded(targets, sources if targets else [], given.rate, subtype=subtype)
+    write_files([*targets, *pages], chain(sound, pages.values()))
     if output == "-":
-        joined = np.moveaxis(waveforms, 1, 0).reshape(-1, waveforms.shape[-1])
+        joined = np.concatenate(sources)
         stream = standard_output()
         stream.write(audio.encode(joined, given.rate, subtype=kind))
         stream.flush()
-    else:
-        targets[0].parent.mkdir(parents=True, exist_ok=True)
-        audio.write(targets, list(np.moveaxis(waveforms, 1, 0)), given.rate, subtype=subtype)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phaserec import __version__
-from phaserec._files import check_folder
+from phaserec._files import check_apart, check_folder
 from phaserec._memory import check_memory
 from phaserec.algorithms import resolve
 from phaserec.commands.console import watched
@@ -57,6 +57,7 @@ def run(
     algorithms = [name.strip() for name in algo.split(",")]
     tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
     items = MixtureFolder(folder, stft, estimates)
+    check_apart([path], items.paths)
     check_memory(
         f"--n-iter {n_iter} with {len(tried)} candidates on {len(items)} items",
         16 * max(n_iter, 0) * len(tried) * len(items),
@@ -66,6 +67,7 @@ def run(
     held_out = None
     if test is not None:
         held_out = MixtureFolder(test, stft, test_estimates)
+        check_apart([path], held_out.paths)
         _refuse_shared(folder, known, test, _fingerprints(held_out))
     how: dict[str, Any] = {
         "stft": stft,
@@ -99,7 +101,6 @@ def run(
     tuning["files"] = presets.describe_files(known)
     candidate = best.candidate
     preset = presets.Preset(candidate.algorithm, best.n_iter, candidate.hyper, stft, tuning)
-    path.parent.mkdir(parents=True, exist_ok=True)
     presets.write(path, preset)
     print(path)
 

@@ -104,6 +104,14 @@ class MixtureFolder(Sequence[Item]):
         return _find(Path(self.folder))
 
     @property
+    def paths(self) -> list[Path]:
+        """Every file that is read."""
+        found = [path for files in self.files for path in (files.mixture, *files.sources.values())]
+        if self.estimates is not None:
+            found += [path for files in self.files for path in self._estimates(files)]
+        return found
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources, the same in all items."""
         return self.files[0].names
