@@ -55,13 +55,19 @@ def as_array(name: str, value: Any) -> Array:
     Raises
     ------
     ValueError
-        If the value is not numeric or has another floating-point type.
+        If the value is not numeric, has another floating-point type, is masked or sparse.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array; give all values, with .filled(0) for example")
+    if isinstance(value, np.ndarray):
+        value = np.asarray(value)  # the product of a np.matrix is another one
     if not is_array_api_obj(value):
         try:
             value = np.asarray(value)
         except ValueError as error:
             raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
+        raise ValueError(f"{name} is a sparse tensor; give all values, with .to_dense()")
     kind = dtype_name(value)
     if kind.startswith(("int", "uint")):
         xp = namespace(value)

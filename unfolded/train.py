@@ -5,7 +5,6 @@ code is several. Everything that decides the next step is in one state file, so 
 goes on exactly where the interrupted one stopped.
 """
 
-import csv
 import io
 import os
 import signal
@@ -30,6 +29,7 @@ from phaserec._files import check_apart, write_files
 from phaserec._memory import check_memory
 from phaserec._xp import as_int
 from phaserec.corpus.workers import available_cores
+from phaserec.evaluation.tables import csv_text
 from unfolded.checkpoints import load_into, read_state
 from unfolded.config import (
     Config,
@@ -780,12 +780,8 @@ def _board(config: Config, steps: int) -> Any:
 
 
 def _write_csv(rows: Sequence[Row], path: Path) -> None:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    write_files([path], [text.getvalue().encode()])
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
+    write_files([path], [csv_text(lines).encode()])
 
 
 def _difference(old: Any, new: Any, where: str = "") -> str:
