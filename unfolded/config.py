@@ -714,7 +714,7 @@ def _parse_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
         return _parse(kinds[0], value, where)
     named = {get_args(get_type_hints(kind)["kind"])[0]: kind for kind in kinds}
     given = _expect(dict, value, where, "keys and values").get("kind")
-    if given not in named:
+    if not isinstance(given, str) or given not in named:
         what = "is missing; it" if given is None else f"is {given!r}; it"
         raise ValueError(
             f"{where}.kind {what} must be one of {', '.join(named)}{suggestion(str(given), named)}"

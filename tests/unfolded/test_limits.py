@@ -134,6 +134,7 @@ def test_devices_that_do_not_compute(unfolded, device):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
+        ("data.train.kind=[[1]]", "data.train.kind is [[1]]; it must be one of mixing"),
         ("data.workers=1000000", "data.workers=1000000 must be at most 4 for each"),
         ("data.channels=1000000000", "with 1000000000 channel(s) of 100 samples would take"),
         ("data.train.items=1000000000000", "items=1000000000000 must be an integer, 1 to"),
