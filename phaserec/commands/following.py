@@ -10,6 +10,7 @@ from phaserec.algorithms import Configured
 from phaserec.commands.inputs import Inputs
 from phaserec.evaluation import Settings, by_source
 from phaserec.solving import Point, PreparedRun, follow
+from phaserec.solving.finite import check_result
 
 Step = tuple[Point, np.ndarray | None, np.ndarray]
 """Measures, SDR of each source (None without references), and waveforms."""
@@ -64,6 +65,11 @@ def follow_to_end(run: PreparedRun, inputs: Inputs, *, bar: bool) -> Iterator[St
     ------
     Point, ndarray of shape (J,) or None, ndarray of shape (channels, J, time)
         Measures, scores and waveforms, at the start and after each iteration.
+
+    Raises
+    ------
+    NotFinite
+        If the waveforms are not finite.
     """
     from tqdm import tqdm  # other runs may be over before it is loaded
 
@@ -72,6 +78,7 @@ def follow_to_end(run: PreparedRun, inputs: Inputs, *, bar: bool) -> Iterator[St
     for point, waveforms in tqdm(
         follow(run), name, total=run.n_iter + 1, disable=hide, leave=False
     ):
+        check_result(waveforms, run.algorithm, run.problem)  # the start's too
         scores = None if inputs.references is None else sdr(inputs, waveforms)
         yield point, scores, waveforms
 

@@ -119,6 +119,14 @@ def full_disk(monkeypatch, module):
     monkeypatch.setattr(module, "render", fails)
 
 
+@pytest.mark.parametrize("how", [["--trace"], ["--report", "page.html"]])
+def test_a_start_that_overflows_is_not_written(run, how):
+    np.savez("m.npz", v=np.full((33, 50), 3e38, np.float32), n_fft=64, rate=RATE)
+    args = ["invert", "--magnitudes", "m.npz", "--algo", "griffin-lim", "--n-iter", 0]
+    assert_one_line(run(*args, "--seed", 0, "-o", "out", *how), "magnitudes reach 3e+38")
+    assert not Path("out").exists() and not Path("page.html").exists()
+
+
 @pytest.mark.parametrize("output", ["out", "new/x.wav", "-"])
 def test_a_disk_that_is_full_at_the_report_leaves_nothing(run, monkeypatch, output):
     pytest.importorskip("jinja2")
