@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -75,12 +76,17 @@ def follow_to_end(run: PreparedRun, inputs: Inputs, *, bar: bool) -> Iterator[St
 
     hide = not bar or not sys.stderr.isatty()
     name = run.algorithm.base.name
-    for point, waveforms in tqdm(
-        follow(run), name, total=run.n_iter + 1, disable=hide, leave=False
-    ):
+    steps = iter(partial(_quiet_next, follow(run)), None)
+    for point, waveforms in tqdm(steps, name, total=run.n_iter + 1, disable=hide, leave=False):
         check_result(waveforms, run.algorithm, run.problem)  # the start's too
         scores = None if inputs.references is None else sdr(inputs, waveforms)
         yield point, scores, waveforms
+
+
+def _quiet_next(steps: Iterator[tuple[Point, np.ndarray]]) -> tuple[Point, np.ndarray] | None:
+    """Next of the steps; of what overflows the check tells."""
+    with np.errstate(all="ignore"):
+        return next(steps, None)
 
 
 def sdr(inputs: Inputs, waveforms: np.ndarray) -> np.ndarray:
