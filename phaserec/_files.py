@@ -3,19 +3,28 @@
 import os
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
+
+# Bytes read at a time, and at most: of what has no length (the largest WAV file), and of settings.
+_BLOCK = 1 << 20
+_MOST = 1 << 32
+_MOST_SETTINGS = 1 << 28
 
 
 def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
     """Write files, all of them or none: to temporary names first, then renamed.
 
     What is no ordinary file, such as a device or a pipe, is written to and not replaced; a link
-    stays, and the file that it points to is written.
+    stays, and the file that it points to is written. Folders are made, and none of them stays when
+    nothing is written.
 
     Parameters
     ----------
     paths : sequence of Path
-        Where to write; the folders must exist.
+        Where to write.
     contents : iterable of bytes
         One for each path, asked for one after the other.
 
@@ -33,7 +42,10 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         None if path in special else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         for path in targets
     ]
+    made: list[Path] = []
     try:
+        for target in targets:
+            _make_folder(target.parent, made)
         streams: list[tuple[Path, bytes]] = []
         for part, target, content in zip(parts, targets, contents, strict=True):
             if part is None:
@@ -47,11 +59,111 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
             if part is not None:
                 part.replace(target)
         for target, content in streams:
-            target.write_bytes(content)
+            try:
+                target.write_bytes(content)
+            except BrokenPipeError:
+                raise OSError(f"{target}: who read it has gone before the end") from None
     finally:
         for part in parts:
             if part is not None:
                 part.unlink(missing_ok=True)
+        for folder in reversed(made):
+            with suppress(OSError):  # as a rule there is something in it
+                folder.rmdir()
+
+
+def _make_folder(folder: Path, made: list[Path]) -> None:
+    """Make a folder and those above it, and note which."""
+    if not folder.exists():
+        _make_folder(folder.parent, made)
+        folder.mkdir(exist_ok=True)
+        made.append(folder)
+
+
+def open_whole(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read at any place of it; a pipe or a device is read to its end first.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    file
+        Open for reading.
+
+    Raises
+    ------
+    ValueError
+        If it is a folder, or does not end.
+    OSError
+        If it cannot be opened.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file")
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder, not a file")
+    file = open(path, "rb")  # noqa: SIM115  for the caller to close
+    if os.path.isfile(path):
+        return file
+    with file:
+        return read_whole(file, os.fspath(path))
+
+
+def read_whole(stream: BinaryIO, name: str, most: int = _MOST) -> BytesIO:
+    """Read a stream to its end.
+
+    Parameters
+    ----------
+    stream : file
+        What to read.
+    name : str
+        Its name, for the message.
+    most : int, optional
+        Bytes that it may have at most.
+
+    Returns
+    -------
+    BytesIO
+        Its bytes, from the first one on.
+
+    Raises
+    ------
+    ValueError
+        If it is longer.
+    """
+    content = BytesIO()
+    while block := stream.read(_BLOCK):
+        content.write(block)
+        if content.tell() > most:
+            raise ValueError(f"{name} does not end within {most >> 20} MiB; name another file")
+    content.seek(0)
+    return content
+
+
+def read_settings(path: str | os.PathLike[str]) -> bytes:
+    """Read a file of settings, which is not long.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    ValueError
+        If it has more than 256 MiB.
+    OSError
+        If it cannot be read, or is a folder.
+    """
+    with open(path, "rb") as file:
+        return read_whole(file, os.fspath(path), _MOST_SETTINGS).getvalue()
 
 
 def check_folder(option: str, folder: Path) -> None:
@@ -72,7 +184,7 @@ def check_folder(option: str, folder: Path) -> None:
 
 
 def check_apart(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise ValueError if a file to write is one of those that are read.
+    """Raise ValueError if a file to write is one of those that are read, or is named twice.
 
     Parameters
     ----------
@@ -81,12 +193,25 @@ def check_apart(outputs: Iterable[Path], inputs: Iterable[str | os.PathLike[str]
     inputs : iterable of str or path
         Files that are read; ``"-"``, standard input, is none.
     """
-    read = {os.path.realpath(path) for path in inputs if path != "-"}
+    read = {_identity(path) for path in inputs if path != "-"}
+    written = set()
     for path in outputs:
-        if os.path.realpath(path) in read:
+        identity = _identity(path)
+        if identity is not None and identity in read:
             raise ValueError(
                 f"{path} is one of the input files and would be replaced; choose another output"
             )
+        if identity is not None and identity in written:
+            raise ValueError(f"{path} is named for two outputs; choose another one")
+        written.add(identity)
+
+
+def _identity(path: str | os.PathLike[str]) -> object:
+    """What a file is known by, however it is named; None for what is not replaced."""
+    if os.path.isfile(path):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return None if os.path.exists(path) else os.path.realpath(path)
 
 
 def check_name(name: str, what: str) -> str:
@@ -109,7 +234,8 @@ def check_name(name: str, what: str) -> str:
     ValueError
         If it has a separator or a control character, begins with a dot, or is empty.
     """
-    if not name or name.startswith(".") or any(c in "/\\" or ord(c) < 32 for c in name):
+    named = isinstance(name, str) and name and not name.startswith(".")
+    if not named or any(c in "/\\" or ord(c) < 32 for c in name):
         raise ValueError(
             f"{what}: {name!r} cannot be the name of a source, because files are named after it; "
             "choose one without / and \\ and without a dot in front"

@@ -1,6 +1,5 @@
 """Array namespaces: numpy and torch through the array API, and what the standard leaves out."""
 
-import math
 import numbers
 from typing import Any
 
@@ -10,6 +9,9 @@ from array_api_compat import is_torch_array as is_torch_array
 
 from phaserec._typing import Array as Array
 from phaserec._typing import ArrayT as ArrayT
+
+# No array has so many values, and no loop so many turns.
+_MOST = 2**63 - 1
 
 _SUPPORTED = ("float32", "float64", "complex64", "complex128")
 _HALF = ("float16", "bfloat16")
@@ -62,13 +64,19 @@ def as_array(name: str, value: Any) -> Array:
     Raises
     ------
     ValueError
-        If the value is not numeric or has another floating-point type.
+        If the value is not numeric, has another floating-point type, is masked or sparse.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array; give all values, with .filled(0) for example")
+    if isinstance(value, np.ndarray):
+        value = np.asarray(value)  # the product of a np.matrix is another one
     if not is_array_api_obj(value):
         try:
             value = np.asarray(value)
         except ValueError as error:
             raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
+        raise ValueError(f"{name} is a sparse tensor; give all values, with .to_dense()")
     kind = dtype_name(value)
     if kind.startswith(("int", "uint")):
         xp = namespace(value)
@@ -103,8 +111,8 @@ def as_given(x: ArrayT, given: Any) -> ArrayT:
     return namespace(x).astype(x, given.dtype) if half else x
 
 
-def as_int(name: str, value: Any, low: int) -> int:
-    """Return a whole number of at least ``low``; a ValueError names the argument otherwise.
+def as_int(name: str, value: Any, low: int, high: int = _MOST) -> int:
+    """Return a whole number in a range; a ValueError names the argument otherwise.
 
     Parameters
     ----------
@@ -112,8 +120,8 @@ def as_int(name: str, value: Any, low: int) -> int:
         Name of the argument.
     value : object
         The argument.
-    low : int
-        Smallest value allowed.
+    low, high : int
+        Smallest and largest value allowed.
 
     Returns
     -------
@@ -125,9 +133,11 @@ def as_int(name: str, value: Any, low: int) -> int:
     ValueError
         If it is anything else.
     """
-    whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not whole or not math.isfinite(value) or int(value) != value or value < low:
-        raise ValueError(f"{name}={value!r} must be an integer, {low} or more")
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not low <= value <= high or int(value) != value:
+        most = "2⁶³ − 1" if high == _MOST else high
+        span = f"{low} to {most}" if number and value > high else f"{low} or more"
+        raise ValueError(f"{name}={value!r} must be an integer, {span}")
     return int(value)
 
 

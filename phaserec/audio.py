@@ -2,17 +2,17 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 
 from phaserec import _html
-from phaserec._files import write_files
+from phaserec._files import open_whole, read_whole, write_files
+from phaserec._memory import check_memory
 from phaserec._xp import as_array, to_numpy
 
 _CONTAINERS = {
@@ -29,6 +29,9 @@ _CONTAINERS = {
     ".caf": "CAF",
     ".w64": "W64",
 }
+
+# Lengths from here on stand for unknown ones, as in a FLAC file that was written to a pipe.
+_UNKNOWN = 2**62
 
 SUFFIXES = frozenset(_CONTAINERS)
 """Endings of names that are taken for audio files when a folder is searched."""
@@ -107,17 +110,16 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
         If it cannot be opened.
     """
     name = "standard input" if source == "-" else os.fspath(source)
-    stream: Any = name
-    if source == "-":
-        stream = BytesIO(sys.stdin.buffer.read())
-    elif os.path.isdir(name):
-        raise ValueError(f"{name} is a folder, not an audio file")
-    elif not os.path.exists(name):
-        raise FileNotFoundError(f"{name}: no such file")
-    try:
-        samples, found = soundfile.read(stream, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{name} is not a readable audio file: {error.error_string}") from None
+    stream = read_whole(sys.stdin.buffer, name) if source == "-" else open_whole(name)
+    with stream:
+        try:
+            with soundfile.SoundFile(stream) as file:
+                samples, found = _samples(file, name), file.samplerate
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{name} is not a readable audio file: {error.error_string}") from None
+        except TypeError:  # its name ends with .raw
+            raise ValueError(f"{name} has no header; convert it to WAV first") from None
+    check_rate(f"{name}: rate", found)
     if not len(samples):
         raise ValueError(f"{name} is empty: it holds no samples")
     if not np.all(np.isfinite(samples)):
@@ -125,6 +127,37 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
     if rate is not None and rate != found:
         samples, found = resample(samples.T, found, rate).T, rate
     return Audio(np.ascontiguousarray(samples.T), found)
+
+
+def _samples(file: soundfile.SoundFile, name: str) -> np.ndarray:
+    """All samples ``(time, channels)`` of an open file."""
+    if file.frames >= _UNKNOWN:
+        raise ValueError(f"{name} does not tell how long it is; convert it to WAV first")
+    check_memory(
+        f"{name}, which tells of {file.frames} samples in {file.channels} channel(s),",
+        8 * file.frames * file.channels,
+        "cut it into shorter files, or repair its header",
+    )
+    return file.read(dtype="float32", always_2d=True)
+
+
+def check_rate(what: str, rate: int) -> None:
+    """Raise unless files can have a sample rate.
+
+    Parameters
+    ----------
+    what : str
+        Where it comes from and what it is called there, for the message.
+    rate : int
+        Sample rate in Hz.
+
+    Raises
+    ------
+    ValueError
+        If it is less than 1, or 2³¹ or more.
+    """
+    if not 1 <= rate < 2**31:
+        raise ValueError(f"{what} {rate} must be a sample rate in Hz, from 1 to {2**31 - 1}")
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -144,6 +177,11 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """
     import soxr
 
+    check_memory(
+        f"{samples.size} samples at {new_rate} in place of {rate} Hz",
+        8 * samples.size * new_rate / rate,
+        "choose a lower rate, or shorter files",
+    )
     flat = np.ascontiguousarray(samples.reshape(-1, samples.shape[-1]).T)
     out = soxr.resample(flat, rate, new_rate, quality="VHQ")
     return np.ascontiguousarray(out.T).reshape(*samples.shape[:-1], -1)
@@ -308,12 +346,36 @@ def write(
     OSError
         If a file cannot be written.
     """
-    formats = [encoding(path, subtype) for path in paths]
-    contents = (
-        encode(samples, rate, subtype=kind, container=container)
-        for samples, (container, kind) in zip(waveforms, formats, strict=True)
-    )
-    write_files(paths, contents)
+    write_files(paths, encoded(paths, waveforms, rate, subtype=subtype))
+
+
+def encoded(
+    paths: Sequence[Path],
+    waveforms: Sequence[np.ndarray],
+    rate: int,
+    *,
+    subtype: str | None = None,
+) -> Iterator[bytes]:
+    """Contents of audio files, one after the other, for :func:`phaserec._files.write_files`.
+
+    Parameters
+    ----------
+    paths, waveforms, rate, subtype
+        As for :func:`write`.
+
+    Yields
+    ------
+    bytes
+        Content of a file.
+
+    Raises
+    ------
+    ValueError
+        As :func:`write`.
+    """
+    for path, samples in zip(paths, waveforms, strict=True):
+        container, kind = encoding(path, subtype)
+        yield encode(samples, rate, subtype=kind, container=container)
 
 
 def example() -> tuple[Audio, dict[str, Audio]]:

@@ -1,5 +1,6 @@
 """The short-time Fourier transform and its exact least-squares inverse."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -9,12 +10,16 @@ import numpy as np
 
 from phaserec import _html
 from phaserec._coverage import SEEN, gain_table, gains_of, square_table, table_rows
+from phaserec._memory import check_memory
 from phaserec._padding import check_mode, fold, pad
 from phaserec._typing import ArrayT, Lengths, Window
 from phaserec._xp import Array, as_int, dtype_name, is_complex, like, namespace
 
 # Windows a − b cos(2πn/N) that need not wait for scipy.signal to load (half a second).
 _COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "rect": (1.0, 0.0)}
+
+# Bytes for each sample of a window or hop, of all tables together.
+_TABLES = 64
 
 
 @dataclass(frozen=True)
@@ -92,12 +97,19 @@ class STFT:
         win = n_fft if win_length is None else as_int("win_length", win_length, 1)
         if win > n_fft:
             raise ValueError(f"win_length={win} must be at most n_fft={n_fft}")
+        if not isinstance(center, bool | np.bool_):
+            raise ValueError(f"center={center!r} must be True or False")
+        check_memory(
+            f"a transform with n_fft={n_fft} and hop_length={hop}",
+            _TABLES * max(n_fft, hop),
+            "use smaller ones, such as n_fft=1024",
+        )
         resolved = {
             "n_fft": n_fft,
             "hop_length": hop,
             "win_length": win,
             "window": _hashable(window(win) if callable(window) else window),
-            "center": center,
+            "center": bool(center),
             "strict": strict,
             "pad_mode": check_mode(pad_mode),
         }
@@ -155,8 +167,9 @@ class STFT:
             from scipy.signal import get_window
 
             try:
-                values = get_window(self.window, self.win_length, fftbins=True)
-            except ValueError as error:
+                with np.errstate(all="ignore"):  # the check says it better
+                    values = get_window(self.window, self.win_length, fftbins=True)
+            except (ValueError, TypeError) as error:
                 raise ValueError(f"window={self.window!r}: {error}") from None
         if values.shape != (self.win_length,) or not np.all(np.isfinite(values)):
             raise ValueError(
@@ -276,6 +289,13 @@ class STFT:
         if is_complex(x):
             raise ValueError("the STFT takes real waveforms, got a complex array")
         n_frames = self.n_frames(x.shape[-1])
+        if isinstance(x, np.ndarray):
+            count = math.prod(x.shape[:-1]) * self.n_bins * n_frames
+            check_memory(
+                f"a spectrogram of {count} bins",
+                4 * x.itemsize * count,
+                "use shorter files, a larger hop_length or a smaller n_fft",
+            )
         S = self._spectra(self.padded(x, 0, n_frames, lengths))
         return S if lengths is None else S * self.valid_frames(lengths, S)
 

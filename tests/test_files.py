@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -43,7 +44,31 @@ def test_inputs_are_never_outputs(tmp_path):
     for output in ("a.wav", "link.wav"):
         with pytest.raises(ValueError, match=r"is one of the input files"):
             check_apart([tmp_path / output], ["-", tmp_path / "a.wav"])
+    os.link(tmp_path / "a.wav", tmp_path / "hard.wav")
+    with pytest.raises(ValueError, match=r"is one of the input files"):
+        check_apart([tmp_path / "hard.wav"], [tmp_path / "a.wav"])
     check_apart([tmp_path / "b.wav"], ["-", tmp_path / "a.wav"])
+
+
+def test_outputs_differ_from_one_another(tmp_path):
+    for names in (["t", "t"], ["t", "x/../t"]):
+        with pytest.raises(ValueError, match="t is named for two outputs"):
+            check_apart([tmp_path / name for name in names], [])
+    check_apart([Path(os.devnull), Path(os.devnull)], [os.devnull])
+
+
+def test_folders_are_made_and_go_when_nothing_is_written(tmp_path):
+    def contents():
+        yield b"one"
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "old").mkdir()
+    paths = [tmp_path / "old/new/deep/a", tmp_path / "other/b"]
+    with pytest.raises(OSError, match="No space left"):
+        write_files(paths, contents())
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+    write_files(paths, [b"one", b"two"])
+    assert [path.read_bytes() for path in paths] == [b"one", b"two"]
 
 
 def test_links_stay_and_their_files_are_written(tmp_path):
@@ -64,6 +89,17 @@ def test_pipes_are_written_to_and_not_replaced(tmp_path):
     reader.join(10)
     assert heard == [b"two"] and (tmp_path / "file").read_bytes() == b"one"
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_whose_reader_goes_is_an_error(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: os.close(os.open(pipe, os.O_RDONLY)))
+    reader.start()
+    with pytest.raises(OSError, match="pipe: who read it has gone"):
+        write_files([pipe], [bytes(1 << 20)])
+    reader.join(10)
 
 
 def test_a_folder_among_the_targets_stops_all(tmp_path):

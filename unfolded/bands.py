@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from phaserec._memory import check_memory
+
 
 def mel_bands(n_bands: int, n_fft: int, sample_rate: float) -> np.ndarray:
     """Triangular bands, equally spaced on the mel scale (O'Shaughnessy 1987), of mean weight.
@@ -20,6 +22,9 @@ def mel_bands(n_bands: int, n_fft: int, sample_rate: float) -> np.ndarray:
     ndarray, shape (n_bands, F)
         Weights; each row sums to 1, or to 0 where a band is narrower than a bin.
     """
+    check_memory(
+        f"n_bands={n_bands} of n_fft={n_fft}", 16 * n_bands * (n_fft // 2 + 1), "use fewer of them"
+    )
     mels = 2595 * np.log10(1 + np.fft.rfftfreq(n_fft, 1 / sample_rate) / 700)
     position = mels / (2595 * np.log10(1 + sample_rate / 1400)) * (n_bands - 1)
     weights = np.maximum(1 - np.abs(position - np.arange(n_bands)[:, None]), 0)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,10 +63,16 @@ def train(config: str, overrides: tuple[str, ...], resume: bool) -> None:
     CPUs: torchrun --nproc_per_node 2 -m unfolded.cli train CONFIG (accelerate launch --cpu starts
     one, unless it has MPI).
     """
-    from unfolded.config import load_config
-    from unfolded.train import Trainer
+    from pathlib import Path
 
-    trainer = Trainer(load_config(config, overrides), resume=resume)
+    from phaserec._files import check_apart
+    from unfolded.config import load_config
+    from unfolded.train import SETTINGS, Trainer
+
+    settings = load_config(config, overrides)
+    if not resume:
+        check_apart([Path(settings.output, SETTINGS)], [config])
+    trainer = Trainer(settings, resume=resume)
     if trainer.is_main:
         click.echo(
             f"unfolded: {trainer.world} process(es) on {trainer.accelerator.device.type}, "
@@ -79,7 +86,7 @@ def train(config: str, overrides: tuple[str, ...], resume: bool) -> None:
     if trainer.interrupted:
         if trainer.is_main:
             click.echo(f"unfolded: stopped; --resume goes on from {trainer.folder}", err=True)
-        sys.exit(130)
+        sys.exit(trainer.exit_code)
     if trainer.is_main:
         click.echo(trainer.folder / "best")
 
@@ -133,10 +140,13 @@ def separate(
     from pathlib import Path
 
     from phaserec import audio
-    from phaserec._files import check_apart, distinct
+    from phaserec._files import check_apart, check_folder, distinct, write_files
+    from unfolded.metrics import check_channels
     from unfolded.metrics import separate as separate_samples
+    from unfolded.model import model_files
 
     kind = audio.encoding(Path("source.wav"), subtype)[1]
+    check_folder(f"-o {output}", Path(output))
     if report is not None:
         from phaserec.report import check_report
 
@@ -148,8 +158,14 @@ def separate(
     if len(inputs) > 1:
         folders = [Path(output, stem) for stem in distinct([Path(name).stem for name in inputs])]
     paths_of = [[folder / f"{target}.wav" for target in model.targets] for folder in folders]
-    check_apart([path for paths in paths_of for path in paths], inputs)
-    for name, folder, paths in zip(inputs, folders, paths_of, strict=True):
+    outputs = [path for paths in paths_of for path in paths]
+    outputs += [Path(report)] if report is not None else []
+    check_apart(outputs, [*inputs, *model_files(model_folder)])
+    if len(inputs) > 1:  # one that is broken is found before any is separated
+        for name in inputs:
+            if name != "-":
+                check_channels(model, len(audio.read(name).samples))
+    for name, paths in zip(inputs, paths_of, strict=True):
         recording = audio.read(name)
         if recording.rate != model.sample_rate:
             click.echo(
@@ -160,22 +176,22 @@ def separate(
         sources = separate_samples(
             model, recording.samples, recording.rate, chunk=chunk, overlap=min(1.0, chunk / 4)
         )
-        folder.mkdir(parents=True, exist_ok=True)
         peak = float(abs(sources).max())
         if peak > 1 and not audio.is_float(kind):
             click.echo(
                 f"unfolded: warning: samples of {name} reach {peak:.2f} and are clipped in {kind}",
                 err=True,
             )
-        audio.write(paths, list(sources), recording.rate, subtype=subtype)
-        for path in paths:
-            click.echo(path)
+        pages = {}
         if report is not None:
-            from phaserec.report import save
+            from phaserec.report import render
 
             page = _separation(model, model_folder, name, recording, sources, seconds)
-            save(page, report)
-            click.echo(report)
+            pages[Path(report)] = render(page).encode()
+        sound = audio.encoded(paths, list(sources), recording.rate, subtype=subtype)
+        write_files([*paths, *pages], chain(sound, pages.values()))
+        for path in [*paths, *pages]:
+            click.echo(path)
 
 
 def _separation(
@@ -237,15 +253,23 @@ def evaluate(
 
     The metrics are those of phaserec evaluate. Names that end with i are gains over the noisy file.
     """
+    from pathlib import Path
+
     from tqdm import tqdm
 
+    from phaserec._files import check_apart
     from phaserec.commands.evaluate import choose, deliver
     from phaserec.commands.results import check_targets
+    from phaserec.corpus.folders import audio_files
     from unfolded.metrics import SCORES
     from unfolded.metrics import evaluate as rows_of
+    from unfolded.model import model_files
 
     chosen = choose(metrics, SCORES, with_mixture=True, program="unfolded")
     check_targets(csv_file, json_file)
+    outputs = [Path(name) for name in (csv_file, json_file) if name is not None]
+    recordings = [Path(folder) / name for name in audio_files(folder)]
+    check_apart(outputs, [*recordings, *model_files(model_folder)])
     scores = rows_of(_load_model(model_folder, device), folder, target=target, metrics=chosen)
     rows = list(tqdm(scores, disable=not sys.stderr.isatty(), leave=False))
     deliver(rows, {}, chosen, csv_file, json_file, program="unfolded")
@@ -254,7 +278,13 @@ def evaluate(
 @cli.command(cls=RegistryCommand)
 @click.argument("output")
 @_model
-@click.option("--channels", default=1, show_default=True, help="Channels of its input.")
+@click.option(
+    "--channels",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Channels of its input.",
+)
 @click.option(
     "--frames", type=click.IntRange(1), help="Fixed number T of frames [any, where possible]."
 )
@@ -271,8 +301,12 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
 
     import torch
 
-    from phaserec._files import write_files
+    from phaserec._files import check_apart, write_files
+    from phaserec.commands.results import check_targets
+    from unfolded.model import model_files
 
+    check_targets(output)
+    check_apart([Path(output)], model_files(model_folder))
     model = _load_model(model_folder, "cpu")
     network, stft = model.magnitude_network, model.stft
     lengths = (24, 37) if frames is None else (frames,)
@@ -296,7 +330,6 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
             f"{type(network).__name__} cannot be exported by torch {torch.__version__}{hint}: "
             f"{type(error).__name__}: {reason}"
         ) from error
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
     write_files([Path(output)], [buffer.getvalue()])
     click.echo(output)
     if model.inversion is not None:
@@ -310,20 +343,24 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
 def _export_input(stft: Any, frames: int, channels: int) -> tuple[Any, Any]:
     import torch
 
+    from phaserec._memory import check_memory
+
+    check_memory(
+        f"--channels {channels} and {frames} frames",
+        16 * stft.n_bins * frames * channels,
+        "export fewer of them",
+    )
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, channels, stft.n_samples(frames), generator=generator)
     return x, stft(x)
 
 
 def _load_model(folder: str, device: str) -> "UnfoldedSeparator":
+    from phaserec.commands.devices import check_device
     from unfolded.model import UnfoldedSeparator
 
-    model = UnfoldedSeparator.from_pretrained(folder)
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {device} is not available: {reason}") from None
+    check_device(device)
+    return UnfoldedSeparator.from_pretrained(folder).to(device)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from phaserec import STFT
-from phaserec._files import write_files
+from phaserec._files import read_settings, write_files
 from phaserec._words import suggestion
 from unfolded.checkpoints import WEIGHTS, load_into, read_state
 from unfolded.data import (
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from unfolded.model import UnfoldedSeparator
+
+# Values of a configuration; the largest in use has some hundred.
+_MOST_VALUES = 100_000
 
 
 @dataclass(frozen=True)
@@ -356,9 +359,10 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     tree: Any = {}
     if path is not None:
         try:
-            tree = _yaml(Path(path).read_text(encoding="utf-8"), str(path))
+            text = read_settings(path).decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not YAML: {error}") from None
+        tree = _yaml(text, str(path))
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ValueError(f"{path} holds {_title(tree)}, expected keys and values")
@@ -527,7 +531,7 @@ def build_model(config: ModelConfig, data: DataConfig, names: Sequence[str]) -> 
 def _build_network(
     config: MagnitudeConfig, stft: STFT, data: DataConfig, names: Sequence[str]
 ) -> "nn.Module":
-    from unfolded.magnitude import NETWORKS
+    from unfolded.magnitude import NETWORKS, build
 
     if config.name not in NETWORKS:
         raise ValueError(
@@ -554,7 +558,7 @@ def _build_network(
                 f"unknown key model.magnitude.options.{option}{suggestion(option, own)}; "
                 f"{config.name} has {', '.join(own) or 'none'}"
             )
-    network: nn.Module = kind(**{k: v for k, v in known.items() if k in takes}, **config.options)
+    network = build(config.name, {k: v for k, v in known.items() if k in takes} | config.options)
     if config.weights is not None:
         _load_network(network, Path(config.weights))
     return network
@@ -620,10 +624,25 @@ def _yaml(text: str, where: str) -> Any:
         raise ValueError("reading YAML needs pyyaml: pip install 'phaserec[unfolded]'") from None
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        tree = yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError(f"{where} is nested too deep") from None
+    except (yaml.YAMLError, ValueError) as error:  # of numbers and dates too
         reason = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise ValueError(f"{where} is not YAML: {reason}") from None
+    # References cost nothing in YAML; few lines of them can stand for more than any memory holds.
+    waiting, seen = [tree], 0
+    while waiting:
+        node = waiting.pop()
+        waiting += node.values() if isinstance(node, dict) else node if _is_list(node) else []
+        seen += 1
+        if seen + len(waiting) > _MOST_VALUES:
+            raise ValueError(f"{where} has more than {_MOST_VALUES} values, references counted")
+    return tree
+
+
+def _is_list(node: Any) -> bool:
+    return isinstance(node, list | tuple | set)
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -695,7 +714,7 @@ def _parse_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
         return _parse(kinds[0], value, where)
     named = {get_args(get_type_hints(kind)["kind"])[0]: kind for kind in kinds}
     given = _expect(dict, value, where, "keys and values").get("kind")
-    if given not in named:
+    if not isinstance(given, str) or given not in named:
         what = "is missing; it" if given is None else f"is {given!r}; it"
         raise ValueError(
             f"{where}.kind {what} must be one of {', '.join(named)}{suggestion(str(given), named)}"

@@ -21,6 +21,8 @@ from phaserec._xp import as_int
 from phaserec.audio import SUFFIXES
 from phaserec.corpus import folders
 
+# Items of an epoch, whose order is in memory.
+_MOST_ITEMS = 10**8
 # How often an item draws again when it met a damaged or a silent stretch of audio.
 _TRIES = 20
 
@@ -399,7 +401,7 @@ class Mixtures(Dataset[dict[str, Tensor]], ABC):
     def __init__(
         self, n_items: int, *, rate: int, channels: int, names: Sequence[str], seed: int
     ) -> None:
-        self.n_items = as_int("items", n_items, 1)
+        self.n_items = as_int("items", n_items, 1, _MOST_ITEMS)
         self.rate = as_int("sample_rate", rate, 1)
         self.channels = as_int("channels", channels, 1)
         self.seed = as_int("seed", seed, 0)
@@ -673,7 +675,7 @@ class SpeakersDataset(Mixtures):
         channels: int = 1,
         seed: int = 0,
     ) -> None:
-        n_speakers = as_int("n_speakers", n_speakers, 2)
+        n_speakers = as_int("n_speakers", n_speakers, 2, 1000)
         names = [f"speaker{j + 1}" for j in range(n_speakers)]
         super().__init__(items, rate=rate, channels=channels, names=names, seed=seed)
         check_range("level", level)
@@ -745,7 +747,7 @@ class SyntheticDataset(Mixtures):
         channels: int = 1,
         seed: int = 0,
     ) -> None:
-        names = [f"source{j + 1}" for j in range(as_int("n_sources", n_sources, 1))]
+        names = [f"source{j + 1}" for j in range(as_int("n_sources", n_sources, 1, 1000))]
         if n_sources == 2:
             names = ["speech", "noise"]
         super().__init__(items, rate=rate, channels=channels, names=names, seed=seed)

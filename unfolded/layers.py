@@ -29,6 +29,9 @@ from phaserec.problem import shares
 from unfolded.bands import mel_bands
 from unfolded.windows import LearnedSTFT
 
+# Layers, and sources: beyond this nobody could wait for a network, or for its refusal.
+_MOST = 1000
+
 
 class LayerProblem:
     """What one layer shows its step function in place of the :class:`phaserec.Problem`.
@@ -347,8 +350,8 @@ class UnfoldedInversion(nn.Module):
         **hyper: Any,
     ) -> None:
         super().__init__()
-        self.n_layers = as_int("n_layers", n_layers, 1)
-        self.n_sources = as_int("n_sources", n_sources, 1)
+        self.n_layers = as_int("n_layers", n_layers, 1, _MOST)
+        self.n_sources = as_int("n_sources", n_sources, 1, _MOST)
         self.stft = stft
         self.checkpoint = checkpoint
         start = hyper | ({} if momentum is None else {"momentum": momentum})

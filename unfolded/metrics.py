@@ -50,11 +50,17 @@ def separate(
     Raises
     ------
     ValueError
-        If the model takes another number of channels, or chunk and overlap do not go together.
+        If the model takes another number of channels, chunk and overlap do not go together, or a
+        chunk is too short.
     """
     if not 0 <= 2 * overlap < chunk < math.inf:
         raise ValueError(f"chunk={chunk} seconds must be more than twice overlap={overlap}")
     own = round(model.sample_rate)
+    shortest = 2 * model.stft.n_fft / own
+    if chunk < shortest:
+        raise ValueError(
+            f"chunk={chunk} seconds must be at least two frames of the model, {shortest:g} seconds"
+        )
     length = samples.shape[-1]
     if rate != own:
         samples = audio.resample(samples, rate, own)
@@ -80,19 +86,38 @@ def separate(
 
 def _separate_chunk(model: UnfoldedSeparator, samples: np.ndarray) -> np.ndarray:
     """Sources ``(J, channels, time)``."""
+    check_channels(model, len(samples))
     first = next(model.parameters())
     x = torch.from_numpy(np.ascontiguousarray(samples)).to(first.device, first.dtype)
-    config: dict[str, Any] = getattr(model.magnitude_network, "config", {})
-    wanted = config.get("n_channels", len(x))
+    wanted = _channels(model) or len(x)
     if wanted == len(x):
         y = model(x.unsqueeze(0))[0]
     elif wanted == 1:
         y = model(x.unsqueeze(1))[:, :, 0].movedim(1, 0)
-    elif len(x) == 1:
-        y = model(x.expand(wanted, -1).unsqueeze(0))[0].mean(1, keepdim=True)
     else:
-        raise ValueError(f"the model separates {wanted} channels, but the file has {len(x)}")
+        y = model(x.expand(wanted, -1).unsqueeze(0))[0].mean(1, keepdim=True)
     return np.array(y.float().cpu().numpy())
+
+
+def check_channels(model: UnfoldedSeparator, count: int) -> None:
+    """Raise ValueError unless a model can separate so many channels.
+
+    Parameters
+    ----------
+    model : UnfoldedSeparator
+        The model.
+    count : int
+        Channels of a recording.
+    """
+    wanted = _channels(model)
+    if wanted not in (None, 1, count) and count > 1:
+        raise ValueError(f"the model separates {wanted} channels, but the file has {count}")
+
+
+def _channels(model: UnfoldedSeparator) -> int | None:
+    """Channels that a model sees together; None for one that takes any."""
+    config: dict[str, Any] = getattr(model.magnitude_network, "config", {})
+    return config.get("n_channels")
 
 
 def evaluate(

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from phaserec import STFT, Problem
-from phaserec._files import check_name, write_files
+from phaserec._files import check_name, read_settings, write_files
 from unfolded.checkpoints import WEIGHTS, load_into, read_state, write_state
 from unfolded.layers import UnfoldedInversion
-from unfolded.magnitude import NETWORKS
+from unfolded.magnitude import NETWORKS, build
 
 _CONFIG = "config.json"
 _FORMAT = 1
@@ -66,8 +66,10 @@ class UnfoldedSeparator(nn.Module):
         targets: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if not sample_rate > 0:
-            raise ValueError(f"sample_rate={sample_rate!r} must be positive, in Hz")
+        if not 1 <= sample_rate < 2**31:
+            raise ValueError(
+                f"sample_rate={sample_rate!r} must be positive, in Hz, from 1 to {2**31 - 1}"
+            )
         self.magnitude_network = magnitude_network
         self.inversion = inversion
         self.stft = stft
@@ -209,7 +211,6 @@ class UnfoldedSeparator(nn.Module):
         """
         folder = Path(folder)
         config = json.dumps(self.config, indent=2) + "\n"
-        folder.mkdir(parents=True, exist_ok=True)
         write_state(self.state_dict(), folder / WEIGHTS)
         write_files([folder / _CONFIG], [config.encode()])
 
@@ -233,9 +234,7 @@ class UnfoldedSeparator(nn.Module):
         ValueError
             If a file is missing or damaged, or the weights are of another architecture.
         """
-        if not Path(folder).exists() and str(folder) in shipped_models():
-            folder = _SHIPPED / folder
-        folder = Path(folder)
+        folder = model_folder(folder)
         separator = cls._from_config(_read_config(folder / _CONFIG), str(folder / _CONFIG))
         state = read_state(folder / WEIGHTS)
         precisions = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
@@ -256,14 +255,53 @@ class UnfoldedSeparator(nn.Module):
             kind = arguments.pop("type")
             if kind not in NETWORKS:
                 raise ValueError(f"magnitude network {kind!r} is not one of {', '.join(NETWORKS)}")
-            network: nn.Module = NETWORKS[kind](**arguments)
-            layers = config["inversion"]
-            inversion = None if layers is None else UnfoldedInversion(**layers, stft=stft)
-            return cls(network, inversion, stft, config["sample_rate"], targets=config["targets"])
+            network = build(kind, arguments)
+            layers, rest = config["inversion"], (stft, config["sample_rate"])
+            # What does not go together is found before layers of any size are made.
+            without = cls(network, None, *rest, targets=config["targets"])
+            if layers is None:
+                return without
+            if layers["n_sources"] != without.n_sources:
+                raise ValueError(f"inversion has n_sources={layers['n_sources']!r}")
+            inversion = UnfoldedInversion(**layers, stft=stft)
+            return cls(network, inversion, *rest, targets=config["targets"])
         except KeyError as error:
             raise ValueError(f"{path!r} is no configuration of a separator: no {error}") from None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise ValueError(f"{path!r} is no configuration of a separator: {error}") from None
+
+
+def model_folder(folder: Any) -> Path:
+    """Folder of a model, or of one that ships with the package, by its name.
+
+    Parameters
+    ----------
+    folder : str or path
+        As for :meth:`UnfoldedSeparator.from_pretrained`.
+
+    Returns
+    -------
+    Path
+        The folder, which need not exist.
+    """
+    shipped = not Path(folder).exists() and str(folder) in shipped_models()
+    return _SHIPPED / folder if shipped else Path(folder)
+
+
+def model_files(folder: Any) -> list[Path]:
+    """Files that make a model.
+
+    Parameters
+    ----------
+    folder : str or path
+        As for :func:`model_folder`.
+
+    Returns
+    -------
+    list of Path
+        Configuration and weights.
+    """
+    return [model_folder(folder) / name for name in (_CONFIG, WEIGHTS)]
 
 
 def shipped_models() -> list[str]:
@@ -283,9 +321,10 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"configuration {str(path)!r} does not exist; models that ship: "
             f"{', '.join(shipped_models())}"
         )
+    content = read_settings(path)
     try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
+        config = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"configuration {str(path)!r} is no JSON: {error}") from None
     if not isinstance(config, dict):
         raise ValueError(f"configuration {str(path)!r} is not a JSON object")

@@ -5,7 +5,6 @@ code is several. Everything that decides the next step is in one state file, so 
 goes on exactly where the interrupted one stopped.
 """
 
-import csv
 import io
 import os
 import signal
@@ -15,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import cos, inf, isfinite, pi
+from math import cos, inf, isfinite, isnan, pi, prod
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from phaserec import measures
-from phaserec._files import write_files
+from phaserec._files import check_apart, write_files
+from phaserec._memory import check_memory
+from phaserec._xp import as_int
+from phaserec.corpus.workers import available_cores
+from phaserec.evaluation.tables import csv_text
 from unfolded.checkpoints import load_into, read_state
 from unfolded.config import (
     Config,
@@ -39,13 +42,20 @@ from unfolded.config import (
     save_config,
     to_dict,
 )
-from unfolded.data import Batches, loader
+from unfolded.data import Batches, Mixtures, loader
 from unfolded.losses import LOSSES, PIT, get_loss
 from unfolded.magnitude import ExternalMagnitudes, oracle_magnitudes
-from unfolded.model import UnfoldedSeparator
+from unfolded.model import UnfoldedSeparator, model_files
 
 # What may differ between a run and its continuation: it does not change the steps done so far.
 _FREE = ("output", "logging", "save_every", "cpu", "data.workers", "epochs", "patience")
+
+SETTINGS = "config.yaml"
+"""Name of the configuration in the folder of a run."""
+# Whole numbers of a position.
+_COUNTS = ("phase", "epoch", "batch", "steps", "epochs", "waited")
+# Reading processes for each core at most.
+_CROWD = 4
 
 Row = dict[str, Any]
 
@@ -261,6 +271,8 @@ class Trainer:
         The model.
     interrupted : bool
         Whether the run has stopped before its end, by a signal or on request.
+    exit_code : int
+        What a process that was interrupted ends with: 130, 143 or 129 by the signal.
 
     Raises
     ------
@@ -307,6 +319,7 @@ class Trainer:
                 f"data.train.seconds is not given: whole files make batches of one, but "
                 f"data.batch_size={config.data.batch_size}"
             )
+        _check_sizes(config, self.train_data)
         self.epoch_steps = len(self._batches(0))
         torch.manual_seed(config.seed)
         self.model = build_model(config.model, config.data, self.train_data.names)
@@ -320,6 +333,7 @@ class Trainer:
         self.history: list[Row] = []
         self.step_rows: list[Row] = []
         self.interrupted = False
+        self.exit_code = 130
         self._stop = False
         self._optimizer_state: Any = None
         if resume:
@@ -328,17 +342,19 @@ class Trainer:
             raise ValueError(
                 f"{self.folder} holds a run already; resume it, or choose another output"
             )
+        made = [path for name in ("best", "last") for path in model_files(self.folder / name)]
+        read = [path for name in _starts(config) for path in model_files(name)]
+        check_apart(made, read)
         if self.is_main:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_config(config, self.folder / "config.yaml")
+            save_config(config, self.folder / SETTINGS)
         self._board = _board(config, self.position.steps) if self.is_main else None
         self.accelerator.wait_for_everyone()
 
     def run(self, *, stop_after: int | None = None) -> Iterator[Row]:
         """Train, yielding what ``log.csv`` gets after every epoch.
 
-        The first SIGINT or SIGTERM saves the state after the current step and ends the run; where
-        one process is alone, a second one ends it at once.
+        The first SIGINT, SIGTERM or SIGHUP saves the state after the current step and ends the run;
+        where one process is alone, a second one ends it at once.
 
         Parameters
         ----------
@@ -645,23 +661,43 @@ class Trainer:
             raise ValueError(f"there is no run to resume: {path} does not exist")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            mine = to_dict(self.config)
-            difference = _difference(state["config"], mine)
-            position = Position(**state["position"])
-            history, steps, random = state["history"], state["steps"], state["random"]
+            difference = _difference(state["config"], to_dict(self.config))
+            position = self._checked(Position(**state["position"]), state["optimizer"])
+            history, steps = [[dict(row) for row in state[key]] for key in ("history", "steps")]
+            weights = {k: v for k, v in state["model"].items() if isinstance(v, Tensor)}
+            random = [each["cpu"] for each in state["random"]]
+            scaler = state["scaler"]
+        except KeyError as error:
+            raise ValueError(f"{path} is not the state of a run: it has no {error}") from None
         except Exception as error:  # the kinds of a damaged archive are many
             reason = str(error).strip().partition("\n")[0]
             raise ValueError(f"{path} is not the state of a run: {reason}") from None
         if difference:
             raise ValueError(f"{path} is of another configuration: {difference}")
-        load_into(self.model, state["model"], str(path))
+        load_into(self.model, weights, str(path))
         self.position, self.history, self.step_rows = position, history, steps
         if state["optimizer"] is not None:
-            self._optimizer_state = {key: state[key] for key in ("optimizer", "scaler")}
+            self._optimizer_state = {"optimizer": state["optimizer"], "scaler": scaler}
         if len(random) == self.world:
-            torch.set_rng_state(random[self.rank]["cpu"])
-            if self.accelerator.device.type == "cuda" and "cuda" in random[self.rank]:
-                torch.cuda.set_rng_state(random[self.rank]["cuda"], self.accelerator.device)
+            torch.set_rng_state(random[self.rank])
+            own = state["random"][self.rank]
+            if self.accelerator.device.type == "cuda" and "cuda" in own:
+                torch.cuda.set_rng_state(own["cuda"], self.accelerator.device)
+
+    def _checked(self, position: Position, optimizer: Any) -> Position:
+        """A position of this run; raises ValueError for any other."""
+        counts = {name: getattr(position, name) for name in _COUNTS}
+        for name, value in counts.items():
+            as_int(name, value, 0)
+        as_int("phase", position.phase, 0, len(self.phases))
+        as_int("batch", position.batch, 0, self.epoch_steps)
+        for name in ("loss", "best"):
+            value = getattr(position, name)
+            if not isinstance(value, float) or isnan(value):
+                raise ValueError(f"{name}={value!r} must be a number")
+        if optimizer is not None and not {"state", "param_groups"} <= set(optimizer):
+            raise ValueError("the optimizer has no state")
+        return position
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -669,21 +705,50 @@ class Trainer:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        kinds = (signal.SIGINT, signal.SIGTERM)
+        kinds = [signal.SIGINT, signal.SIGTERM]
+        # Windows has no SIGHUP, and after nohup it stays ignored.
+        if signal.getsignal(getattr(signal, "SIGHUP", signal.SIGINT)) != signal.SIG_IGN:
+            kinds.append(getattr(signal, "SIGHUP", signal.SIGINT))
         before = {kind: signal.getsignal(kind) for kind in kinds}
 
         def note(kind: int, frame: Any) -> None:
             self._stop = True
+            self.exit_code = 128 + kind
             if self.world == 1:  # torchrun passes on what the terminal has sent already
                 signal.signal(kind, before[signal.Signals(kind)])
 
-        for kind in kinds:
+        for kind in before:
             signal.signal(kind, note)
         try:
             yield
         finally:
             for kind, handler in before.items():
                 signal.signal(kind, handler)
+
+
+def _check_sizes(config: Config, data: Mixtures) -> None:
+    """Raise ValueError for more processes or longer batches than a machine can have."""
+    cores = available_cores()
+    if config.data.workers > _CROWD * cores:
+        raise ValueError(
+            f"data.workers={config.data.workers} must be at most {_CROWD} for each of the "
+            f"{cores} cores"
+        )
+    length = getattr(data, "length", None)
+    if length is not None:
+        shape = (config.data.batch_size, len(data.names) + 1, config.data.channels, length)
+        check_memory(
+            f"a batch of {shape[0]} items with {shape[2]} channel(s) of {length} samples",
+            # Spectrograms have several numbers for each sample.
+            16 * prod(shape),
+            "use smaller ones of data.batch_size, data.channels, data.sample_rate, seconds",
+        )
+
+
+def _starts(config: Config) -> list[str]:
+    """Folders and files of weights that training starts from."""
+    named = (config.model.weights, config.model.magnitude.weights)
+    return [name for name in named if name is not None]
 
 
 def _has_accelerator() -> bool:
@@ -717,12 +782,8 @@ def _board(config: Config, steps: int) -> Any:
 
 
 def _write_csv(rows: Sequence[Row], path: Path) -> None:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    write_files([path], [text.getvalue().encode()])
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
+    write_files([path], [csv_text(lines).encode()])
 
 
 def _difference(old: Any, new: Any, where: str = "") -> str:

@@ -49,15 +49,44 @@ class Configured:
         return " ".join([self.base.name, *(f"{k}={v}" for k, v in self.given.items())])
 
     def step(self, state: object, p: Projectors) -> object:
-        """State after one more iteration."""
-        return self.entry.step(state, p, **self.values)
+        """State after one more iteration.
+
+        Raises
+        ------
+        ValueError
+            If a hyper-parameter does not fit the spectrograms, or the step gives no state.
+        """
+        new = self.entry.step(state, p, **self._fitted(self.values, p))
+        before, after = combinators.estimate(state), combinators.estimate(new)
+        kept = len(new) if isinstance(new, tuple) else 0
+        wanted = len(state) if isinstance(state, tuple) else 0
+        if getattr(after, "shape", None) != before.shape or kept != wanted:
+            form = "(S, *memory)" if wanted else "S"
+            raise ValueError(
+                f"a step of {self.base.name} gave {_described(new)}; it must return the next state "
+                f"{form} with a spectrogram S of shape {tuple(before.shape)}"
+            )
+        return new
 
     def objective(self, S: Array, p: Measurable) -> Array | None:
         """What the iteration minimises, per batch item; None where it has no objective."""
         if self.base.objective is None:
             return None
         own = {h.name: self.values[h.name] for h in self.base.hyper}
-        return self.base.objective(S, p, **own)
+        return self.base.objective(S, p, **self._fitted(own, p))
+
+    def _fitted(self, values: Mapping[str, Value], p: Any) -> dict[str, Value]:
+        """Hyper-parameters in the library and precision of a problem."""
+        known = {h.name: h for h in self.entry.hyper}
+        return {k: known[k].fit(v, p.magnitudes) if k in known else v for k, v in values.items()}
+
+
+def _described(state: object) -> str:
+    if isinstance(state, tuple):
+        return f"({', '.join(_described(part) for part in state)})"
+    shape = getattr(state, "shape", None)
+    kind = "None" if state is None else f"a {type(state).__name__}"
+    return kind if shape is None else f"{kind} of shape {tuple(shape)}"
 
 
 def configure(algorithm: AlgorithmLike, given: Mapping[str, Value]) -> Configured:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tqdm import tqdm
 
+from phaserec import audio
 from phaserec.commands.console import command_line
 from phaserec.commands.results import check_results_apart, check_targets, words_to, write_results
 from phaserec.corpus.layouts import Layout
@@ -48,8 +49,8 @@ def run(
         For anything wrong with the input as a whole; nothing has been written then.
     """
     stft = STFT(n_fft, hop_length)
-    if rate is not None and rate < 1:
-        raise ValueError(f"--rate {rate} must be positive")
+    if rate is not None:
+        audio.check_rate("--rate", rate)
     check_targets(csv_file, json_file, report)
     if report is not None:
         from phaserec.report import check_report
@@ -58,13 +59,7 @@ def run(
     found = match(
         reference, estimate, mixture=mixture, layout=layout, target=target, permute=permute
     )
-    read = [
-        path
-        for item in found.items
-        for path in (*item.references, *item.estimates, item.mixture)
-        if path is not None
-    ]
-    check_results_apart((csv_file, json_file, report), read)
+    check_results_apart((csv_file, json_file, report), found.files)
     mixed = all(item.mixture is not None for item in found.items)
     gains = [f"{name}i" for name in DEFAULT] if mixed else []
     chosen = choose(metrics, [*DEFAULT, *gains], with_mixture=mixed)

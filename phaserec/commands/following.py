@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from phaserec.algorithms import Configured
 from phaserec.commands.inputs import Inputs
 from phaserec.evaluation import Settings, by_source
 from phaserec.solving import Point, PreparedRun, follow
+from phaserec.solving.finite import check_result
 
 Step = tuple[Point, np.ndarray | None, np.ndarray]
 """Measures, SDR of each source (None without references), and waveforms."""
@@ -64,16 +66,27 @@ def follow_to_end(run: PreparedRun, inputs: Inputs, *, bar: bool) -> Iterator[St
     ------
     Point, ndarray of shape (J,) or None, ndarray of shape (channels, J, time)
         Measures, scores and waveforms, at the start and after each iteration.
+
+    Raises
+    ------
+    NotFinite
+        If the waveforms are not finite.
     """
     from tqdm import tqdm  # other runs may be over before it is loaded
 
     hide = not bar or not sys.stderr.isatty()
     name = run.algorithm.base.name
-    for point, waveforms in tqdm(
-        follow(run), name, total=run.n_iter + 1, disable=hide, leave=False
-    ):
+    steps = iter(partial(_quiet_next, follow(run)), None)
+    for point, waveforms in tqdm(steps, name, total=run.n_iter + 1, disable=hide, leave=False):
+        check_result(waveforms, run.algorithm, run.problem)  # the start's too
         scores = None if inputs.references is None else sdr(inputs, waveforms)
         yield point, scores, waveforms
+
+
+def _quiet_next(steps: Iterator[tuple[Point, np.ndarray]]) -> tuple[Point, np.ndarray] | None:
+    """Next of the steps; of what overflows the check tells."""
+    with np.errstate(all="ignore"):
+        return next(steps, None)
 
 
 def sdr(inputs: Inputs, waveforms: np.ndarray) -> np.ndarray:

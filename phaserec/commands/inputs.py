@@ -1,22 +1,27 @@
 """What the files of a command hold: mixture, magnitudes, references and their transform."""
 
 import math
+import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from phaserec import audio
-from phaserec._files import check_name, distinct
+from phaserec._files import check_name, distinct, open_whole
+from phaserec._memory import TooLarge, check_memory
 from phaserec._xp import Array
+from phaserec.commands.devices import check_device
 from phaserec.commands.options import Signals, Transform
 from phaserec.problem import Problem
 from phaserec.stft import STFT
 
 _SETTINGS = ("rate", "length", "n_fft", "hop_length", "win_length")
 _ALIASES = dict.fromkeys(("sr", "fs", "sample_rate", "samplerate", "sampling_rate"), "rate")
+_SHORTER = "make magnitudes of shorter signals, or with a larger hop"
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,8 @@ def load(signals: Signals, chosen: Transform, *, transform: STFT | None = None) 
 
 def _check_together(signals: Signals) -> None:
     mixture, estimates, magnitudes = signals.mixture, signals.estimates, signals.magnitudes
+    if signals.rate is not None:
+        audio.check_rate("--rate", signals.rate)
     if signals.remainder and not estimates:
         raise ValueError("--remainder is what --estimates leave of MIXTURE; name them first")
     if estimates and magnitudes:
@@ -270,21 +277,21 @@ def _read_all(paths: Sequence[str]) -> dict[str, audio.Audio]:
 
 def _read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Magnitudes ``([channels,] F, T)`` by source name, and the settings stored with them."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            loaded = {"magnitudes": loaded}
-        contents = {name: loaded[name] for name in loaded}
-    except (ValueError, OSError, EOFError, AttributeError) as error:
-        raise ValueError(f"{path} is not an npz or npy file of numbers: {error}") from None
+    with open_whole(path) as file:
+        try:
+            contents = _arrays(file, path)
+        except TooLarge:
+            raise
+        except Exception as error:  # the kinds of a damaged archive are many
+            raise ValueError(f"{path} is not an npz or npy file of numbers: {error}") from None
     scalars = {k: v for k, v in contents.items() if k in (*_SETTINGS, *_ALIASES) and v.ndim == 0}
     settings: dict[str, int] = {}
     for key, value in scalars.items():
         name, number = _ALIASES.get(key, key), _whole(path, key, value)
         if settings.setdefault(name, number) != number:
             raise ValueError(f"{path}: {key}={number}, but the {name} is also {settings[name]}")
+    if "rate" in settings:
+        audio.check_rate(f"{path}: rate", settings["rate"])
     arrays = {check_name(k, f"{path}"): v for k, v in contents.items() if k not in scalars}
     for name, values in arrays.items():
         if values.dtype.kind not in "fiu" or values.ndim < 2:
@@ -300,6 +307,45 @@ def _read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]
     if not arrays:
         raise ValueError(f"{path} holds no magnitudes")
     return arrays, settings
+
+
+def _arrays(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
+    """Arrays of an npz or npy file by name; sizes are checked before anything is allocated."""
+    start = file.read(4)
+    file.seek(0)
+    if start != b"PK\3\4":
+        size = file.seek(0, os.SEEK_END)
+        return {"magnitudes": _array(file, size, path)}
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        check_memory(f"{path}", 2 * sum(member.file_size for member in members), _SHORTER)
+        found = {}
+        for member in members:
+            if not member.filename.endswith(".npy"):
+                raise ValueError(f"it holds {member.filename!r}, which is no array")
+            with archive.open(member) as stream:
+                name = member.filename.removesuffix(".npy")
+                found[name] = _array(cast(BinaryIO, stream), member.file_size, path)
+    return found
+
+
+def _array(stream: BinaryIO, size: int, path: Path) -> np.ndarray:
+    """Array of a npy file of so many bytes, which may tell of more in its first ones."""
+    stream.seek(0)
+    version = np.lib.format.read_magic(stream)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise ValueError(f"version {version} of the format is not for numbers")
+    shape, _, dtype = read_header(stream)
+    claimed = math.prod(shape) * dtype.itemsize
+    if not 0 <= claimed <= size:
+        raise ValueError(f"an array of shape {shape} in {size} bytes is not all there")
+    check_memory(f"{path}", 2 * claimed, _SHORTER)
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _whole(path: Path, name: str, value: np.ndarray) -> int:
@@ -328,14 +374,7 @@ def _channels(arrays: dict[str, np.ndarray], channels: int | None) -> np.ndarray
 def _to_device(values: np.ndarray, device: str) -> Array:
     if device == "cpu":
         return values
-    try:
-        import torch
-    except ImportError:
-        raise ValueError(
-            f"--device {device} needs torch: pip install 'phaserec[unfolded]'"
-        ) from None
-    try:
-        return torch.from_numpy(values).to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {device} is not available: {reason}") from None
+    check_device(device)
+    import torch
+
+    return torch.from_numpy(values).to(device)

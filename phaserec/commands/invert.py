@@ -3,16 +3,17 @@
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from phaserec import __version__, audio
-from phaserec._files import check_apart, check_folder
+from phaserec._files import check_apart, check_folder, write_files
 from phaserec._xp import to_numpy
 from phaserec.algorithms import Configured, configure, resolve
-from phaserec.commands.console import command_line, watched
+from phaserec.commands.console import command_line, standard_output, watched
 from phaserec.commands.following import Followed, follow_to_end, sdr
 from phaserec.commands.inputs import Inputs, load
 from phaserec.commands.options import Beginning, Signals, Transform, without
@@ -95,16 +96,15 @@ def run(
         _print_scores(given, scores, stream)
     if given.shipped:
         print(_EXPLAINED, file=stream)
-    _write(waveforms, given, targets, output, subtype)
-    for target in targets:
-        print(target, file=stream)
+    pages: dict[Path, bytes] = {}
     if json_file is not None:
         start_name = beginning.init or usual(problem)
-        document = _document(run, given, targets, scores, start_name, seed)
-        write_results({json_file: as_json(document)})
+        document = as_json(_document(run, given, targets, scores, start_name, seed))
+        if json_file != STDOUT:
+            pages[Path(json_file)] = document.encode()
     if report is not None and followed is not None:
         from phaserec.commands.experiment import experiment
-        from phaserec.report import save
+        from phaserec.report import render
 
         page = experiment(
             given,
@@ -115,8 +115,12 @@ def run(
             command=command_line(),
             seconds=seconds,
         )
-        save(page, report)
-        print(report, file=stream)
+        pages[Path(report)] = render(page).encode()
+    _write(waveforms, given, targets, output, subtype, pages)
+    for target in [*targets, *pages]:
+        print(target, file=stream)
+    if json_file == STDOUT:
+        write_results({STDOUT: document})
 
 
 def _chosen(
@@ -262,9 +266,11 @@ def _check_targets(
 
 def _output(output: str | None, signals: Signals) -> str:
     """Where results go: standard output for standard input, else a folder."""
-    if output is None and signals.mixture == "-":
-        return "-"
-    return "recovered" if output is None else output
+    if output is None:
+        output = "-" if signals.mixture == "-" else "recovered"
+    if output == "-":
+        standard_output()  # raises if there is none
+    return output
 
 
 def _targets(output: str, names: Sequence[str]) -> list[Path]:
@@ -283,8 +289,14 @@ def _targets(output: str, names: Sequence[str]) -> list[Path]:
 
 
 def _write(
-    waveforms: np.ndarray, given: Inputs, targets: list[Path], output: str, subtype: str | None
+    waveforms: np.ndarray,
+    given: Inputs,
+    targets: list[Path],
+    output: str,
+    subtype: str | None,
+    pages: Mapping[Path, bytes],
 ) -> None:
+    """Write sound and pages, all or nothing."""
     peak = float(np.abs(waveforms).max())
     kind = audio.encoding(targets[0] if targets else Path("standard.wav"), subtype)[1]
     if peak > 1 and not audio.is_float(kind):
@@ -292,10 +304,11 @@ def _write(
             f"phaserec: warning: samples reach {peak:.2f} and are clipped in {kind}",
             file=sys.stderr,
         )
+    sources = list(np.moveaxis(waveforms, 1, 0))
+    sound = audio.encoded(targets, sources if targets else [], given.rate, subtype=subtype)
+    write_files([*targets, *pages], chain(sound, pages.values()))
     if output == "-":
-        joined = np.moveaxis(waveforms, 1, 0).reshape(-1, waveforms.shape[-1])
-        sys.stdout.buffer.write(audio.encode(joined, given.rate, subtype=kind))
-        sys.stdout.buffer.flush()
-    else:
-        targets[0].parent.mkdir(parents=True, exist_ok=True)
-        audio.write(targets, list(np.moveaxis(waveforms, 1, 0)), given.rate, subtype=subtype)
+        joined = np.concatenate(sources)
+        stream = standard_output()
+        stream.write(audio.encode(joined, given.rate, subtype=kind))
+        stream.flush()

@@ -84,8 +84,6 @@ def write_results(contents: Mapping[str, str | bytes]) -> None:
         If a file cannot be written.
     """
     files = {Path(name): content for name, content in contents.items() if name != STDOUT}
-    for path in files:
-        path.parent.mkdir(parents=True, exist_ok=True)
     write_files(list(files), [c.encode() if isinstance(c, str) else c for c in files.values()])
     if STDOUT in contents:
         content = contents[STDOUT]

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from phaserec import __version__, plot
+from phaserec._memory import check_memory
 from phaserec.algorithms import resolve
 from phaserec.commands.console import watched
 from phaserec.commands.options import Transform, without
@@ -83,6 +84,11 @@ def run(
         _check_plot(plot_file, tried)
     items = MixtureFolder(folder, stft, estimates)
     check_results_apart(results, items.paths)
+    check_memory(
+        f"--n-iter {n_iter} with {len(tried)} candidates on {len(items)} items",
+        16 * max(n_iter, 0) * len(tried) * len(items),
+        "try fewer iterations, or fewer values of the hyper-parameters",
+    )
     known = _fingerprints(items)
     held_out = None
     if test is not None:

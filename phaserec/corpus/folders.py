@@ -24,7 +24,7 @@ def audio_files(
     Returns
     -------
     list of Path
-        Relative to the folder and in order; hidden files and folders are left out.
+        Relative to the folder and in order; what is hidden or no ordinary file is left out.
     """
     found = []
     left_out = None if without is None else without.resolve()
@@ -42,6 +42,8 @@ def audio_files(
         found += [
             (here / name).relative_to(folder)
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in audio.SUFFIXES
+            if not name.startswith(".")
+            and Path(name).suffix.lower() in audio.SUFFIXES
+            and (here / name).is_file()  # one may wait for ever at the end of a pipe
         ]
     return sorted(found)

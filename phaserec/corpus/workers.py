@@ -22,6 +22,9 @@ _THREADS = (
     "NUMBA_NUM_THREADS",
 )
 
+# Processes for each core at most.
+_CROWD = 4
+
 
 @dataclass(frozen=True)
 class Failed:
@@ -55,8 +58,8 @@ def run_ordered(
     items : sequence
         Items.
     jobs : int, optional
-        Number of processes; default one for each core. Also one job is a process of its own, so
-        that a crash of a C library is survived.
+        Number of processes, at most four for each core; default one for each. Also one job is a
+        process of its own, so that a crash of a C library is survived.
 
     Yields
     ------
@@ -71,7 +74,8 @@ def run_ordered(
     jobs = available_cores() if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs={jobs} must be at least 1")
-    return _results(function, items, min(jobs, len(items)))
+    # More processes than this gain nothing, and a machine can have too many.
+    return _results(function, items, min(jobs, len(items), _CROWD * available_cores()))
 
 
 def _results(function: Callable[[Any], Any], items: Sequence[Any], jobs: int) -> Iterator[Any]:

@@ -52,6 +52,13 @@ class Matches:
     missing: dict[str, str]
     unused: list[Path]
 
+    @property
+    def files(self) -> list[Path]:
+        """Every file that was found."""
+        found = [path for item in self.items for path in (*item.references, *item.estimates)]
+        found += [item.mixture for item in self.items if item.mixture is not None]
+        return [*found, *self.unused]
+
 
 def match(
     reference: str | Path,

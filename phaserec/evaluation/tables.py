@@ -4,12 +4,15 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from phaserec.evaluation.metrics import METRICS, Metric
 from phaserec.evaluation.scoring import Row
 from phaserec.evaluation.summary import EVERY, Statistic
+
+# What spreadsheets begin a formula with.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -26,13 +29,37 @@ def to_csv(rows: Sequence[Row]) -> str:
         Text. Values are ``nan``, ``inf`` and ``-inf`` where they are.
     """
     columns = _columns(rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["item", "source", "estimate", *columns, "notes"])
+    lines: list[list[object]] = [["item", "source", "estimate", *columns, "notes"]]
     for row in rows:
         values = [row.values.get(column, math.nan) for column in columns]
-        writer.writerow([row.item, row.source, row.estimate, *values, "; ".join(row.notes)])
+        lines.append([row.item, row.source, row.estimate, *values, "; ".join(row.notes)])
+    return csv_text(lines)
+
+
+def csv_text(lines: Iterable[Iterable[object]]) -> str:
+    """Lines of cells as CSV that spreadsheets take for words and numbers, never for formulas.
+
+    Parameters
+    ----------
+    lines : iterable of iterable
+        Cells; words that begin like a formula get an apostrophe before them.
+
+    Returns
+    -------
+    str
+        Text.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_harmless(cell) for cell in line] for line in lines)
     return text.getvalue()
+
+
+def _harmless(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    plain = cell.replace("\r", " ")  # which older csv modules do not quote
+    return f"'{plain}" if cell.startswith(_FORMULA) else plain
 
 
 def to_json(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from phaserec import audio
-from phaserec._files import write_files
+from phaserec._files import read_settings, write_files
 from phaserec._xp import as_int
 from phaserec.algorithms import configure, resolve
 from phaserec.corpus.fingerprints import Fingerprint, fingerprint, overlaps
@@ -126,8 +126,9 @@ def read(path: str | os.PathLike) -> Preset:
     name = os.fspath(path)
     if not os.path.exists(name):
         raise FileNotFoundError(f"{name}: no such file")
+    content = read_settings(path)
     try:
-        contents = json.loads(Path(path).read_bytes())
+        contents = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is no preset: {error}") from None
     if not isinstance(contents, dict) or contents.get("kind") != _KIND:
@@ -153,7 +154,7 @@ def read(path: str | os.PathLike) -> Preset:
         )
     except KeyError as error:
         raise ValueError(f"{name} is a damaged preset: it has no {error}") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is a damaged preset: {error}") from None
 
 

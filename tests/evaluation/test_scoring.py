@@ -532,6 +532,19 @@ def test_csv_keeps_every_digit():
     assert float(line["sdr"]) == 1 / 3 and line["snr"] == "nan"
 
 
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+def test_names_are_no_formulas_in_csv(begin):
+    import csv
+    import io
+
+    name = f"{begin}cmd|' /C calc'!A1"
+    rows = [Row(name, name, name, {"sdr": -1.5}, {}, (name,))]
+    (line,) = csv.DictReader(io.StringIO(to_csv(rows), newline=""))
+    for column in ("item", "source", "estimate", "notes"):
+        assert line[column] == f"'{name}".replace("\r", " ")
+    assert line["sdr"] == "-1.5"
+
+
 def test_the_table_is_aligned_and_names_what_was_permuted():
     rows = rows_of([1, -20.25], [3, math.nan])
     rows[0] = Row("item0", "s0", "s1", {"sdr": 1.0})

@@ -6,6 +6,12 @@ channel, time)`` and the complex spectrogram ``(batch, channel, F, T)`` of a mix
 JSON, that make it again.
 """
 
+from typing import Any
+
+import torch
+from torch import nn
+
+from phaserec._memory import check_memory
 from unfolded.magnitude.gru import GRUMasks
 from unfolded.magnitude.masks import MASKS, get_mask
 from unfolded.magnitude.open_unmix import OpenUnmix
@@ -13,12 +19,44 @@ from unfolded.magnitude.oracle import ExternalMagnitudes, oracle_magnitudes
 
 NETWORKS = {"open-unmix": OpenUnmix, "gru": GRUMasks, "external": ExternalMagnitudes}
 
+
+def build(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Make a network, with random weights from torch's generator.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`NETWORKS`.
+    arguments : dict
+        Arguments of its class.
+
+    Returns
+    -------
+    nn.Module
+        The network.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not allowed, or the weights do not fit into memory.
+    """
+    kind: Any = NETWORKS[name]
+    with torch.device("meta"):  # shapes alone
+        sizes = [p.numel() * p.element_size() for p in kind(**arguments).parameters()]
+    check_memory(
+        f"a network {name} of these sizes", sum(sizes), "use a smaller hidden, n_layers or n_fft"
+    )
+    network: nn.Module = kind(**arguments)
+    return network
+
+
 __all__ = [
     "MASKS",
     "NETWORKS",
     "ExternalMagnitudes",
     "GRUMasks",
     "OpenUnmix",
+    "build",
     "get_mask",
     "oracle_magnitudes",
 ]

@@ -55,7 +55,7 @@ class GRUMasks(nn.Module):
         mask: str = "sigmoid",
     ) -> None:
         super().__init__()
-        self.n_sources = as_int("n_sources", n_sources, 1)
+        self.n_sources = as_int("n_sources", n_sources, 1, 1000)
         if not sample_rate > 0:
             raise ValueError(f"sample_rate={sample_rate!r} must be positive, in Hz")
         self.mask = get_mask(mask)
@@ -65,7 +65,7 @@ class GRUMasks(nn.Module):
             "sample_rate": sample_rate,
             "n_bands": as_int("n_bands", n_bands, 2),
             "hidden": as_int("hidden", hidden, 1),
-            "n_layers": as_int("n_layers", n_layers, 1),
+            "n_layers": as_int("n_layers", n_layers, 1, 100),
             "mask": self.mask.name,
         }
         n_bins = n_fft // 2 + 1

@@ -154,7 +154,7 @@ class OpenUnmix(nn.Module):
             "n_fft": as_int("n_fft", n_fft, 1),
             "n_channels": as_int("n_channels", n_channels, 1),
             "hidden": as_int("hidden", hidden, 1),
-            "n_layers": as_int("n_layers", n_layers, 1),
+            "n_layers": as_int("n_layers", n_layers, 1, 100),
             "unidirectional": bool(unidirectional),
             "sample_rate": sample_rate,
             "bandwidth": bandwidth,

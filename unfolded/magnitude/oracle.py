@@ -37,7 +37,7 @@ class ExternalMagnitudes(nn.Module):
 
     def __init__(self, n_sources: int) -> None:
         super().__init__()
-        self.n_sources = as_int("n_sources", n_sources, 1)
+        self.n_sources = as_int("n_sources", n_sources, 1, 1000)
 
     @property
     def config(self) -> dict[str, Any]:
