@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import struct
 import zipfile
 from pathlib import Path
@@ -194,6 +193,7 @@ def test_what_does_not_end_is_not_read_to_its_end():
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no such device on this system")
 def test_devices_are_no_settings(phaserec):
+    resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert_one_line(phaserec("invert", "--preset", "/dev/zero"), "/dev/zero does not end")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (2 << 20)  # KiB

@@ -141,6 +141,7 @@ def test_devices_that_do_not_compute(unfolded, device):
         ("data.train.n_sources=1000000000000", "n_sources=1000000000000 must be an integer, 1 to"),
         ("model.magnitude.options.n_layers=1000000", "n_layers=1000000 must be an integer, 1 to"),
         ("model.magnitude.options.hidden=1000000", "gru of these sizes would take"),
+        ("model.magnitude.options.hidden=10000000000", "take more than 2⁶⁰ bytes of memory"),
         ("model.inversion.n_layers=100000", "n_layers=100000 must be an integer, 1 to 1000"),
     ],
 )

@@ -6,6 +6,7 @@ channel, time)`` and the complex spectrogram ``(batch, channel, F, T)`` of a mix
 JSON, that make it again.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -41,11 +42,13 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
         If an argument is not allowed, or the weights do not fit into memory.
     """
     kind: Any = NETWORKS[name]
-    with torch.device("meta"):  # shapes alone
-        sizes = [p.numel() * p.element_size() for p in kind(**arguments).parameters()]
-    check_memory(
-        f"a network {name} of these sizes", sum(sizes), "use a smaller hidden, n_layers or n_fft"
-    )
+    try:
+        with torch.device("meta"):  # shapes alone
+            weights = list(kind(**arguments).parameters())
+        size: float = sum(p.numel() * p.element_size() for p in weights)
+    except RuntimeError:  # beyond what torch counts
+        size = math.inf
+    check_memory(f"a network {name} of these sizes", size, "use a smaller hidden, n_layers, n_fft")
     network: nn.Module = kind(**arguments)
     return network
 
