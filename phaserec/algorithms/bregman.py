@@ -52,7 +52,8 @@ def bregmisi(
     """MISI with a beta divergence of ``|S|^d``: a gradient step μ, then mixing and consistency.
 
     β = 2 is the Euclidean distance (d = 1, μ = 1 is MISI), 1 Kullback-Leibler, 0 Itakura-Saito;
-    the target is the first (``right``) or the second (``left``) argument of the divergence.
+    the target is the first (``right``) or the second (``left``) argument of the divergence. The
+    result depends on the scale: samples are taken to be in [−1, 1].
     """
     xp = namespace(S)
     A, R = _powers(S, p, d)

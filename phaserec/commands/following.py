@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from phaserec.algorithms import Configured
 from phaserec.commands.inputs import Inputs
 from phaserec.evaluation import Settings, by_source
 from phaserec.solving import Point, PreparedRun, follow
-from phaserec.solving.finite import check_result
 
 Step = tuple[Point, np.ndarray | None, np.ndarray]
 """Measures, SDR of each source (None without references), and waveforms."""
@@ -76,17 +74,10 @@ def follow_to_end(run: PreparedRun, inputs: Inputs, *, bar: bool) -> Iterator[St
 
     hide = not bar or not sys.stderr.isatty()
     name = run.algorithm.base.name
-    steps = iter(partial(_quiet_next, follow(run)), None)
+    steps = follow(run)
     for point, waveforms in tqdm(steps, name, total=run.n_iter + 1, disable=hide, leave=False):
-        check_result(waveforms, run.algorithm, run.problem)  # the start's too
         scores = None if inputs.references is None else sdr(inputs, waveforms)
         yield point, scores, waveforms
-
-
-def _quiet_next(steps: Iterator[tuple[Point, np.ndarray]]) -> tuple[Point, np.ndarray] | None:
-    """Next of the steps; of what overflows the check tells."""
-    with np.errstate(all="ignore"):
-        return next(steps, None)
 
 
 def sdr(inputs: Inputs, waveforms: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,17 @@ from phaserec import audio
 from phaserec._files import check_name, distinct, open_whole
 from phaserec._memory import TooLarge, check_memory
 from phaserec._xp import Array
+from phaserec.algorithms import Configured
 from phaserec.commands.devices import check_device
 from phaserec.commands.options import Signals, Transform
 from phaserec.problem import Problem
+from phaserec.solving import needs_mixture
 from phaserec.stft import STFT
 
 _SETTINGS = ("rate", "length", "n_fft", "hop_length", "win_length")
 _ALIASES = dict.fromkeys(("sr", "fs", "sample_rate", "samplerate", "sampling_rate"), "rate")
+# dB; a mixture that estimates leave less of is theirs to rounding and resampling.
+_MISSED = -20.0
 _SHORTER = "make magnitudes of shorter signals, or with a larger hop"
 
 
@@ -378,3 +383,36 @@ def _to_device(values: np.ndarray, device: str) -> Array:
     import torch
 
     return torch.from_numpy(values).to(device)
+
+
+def check_mixing(algorithms: Sequence[Configured], given: Inputs) -> None:
+    """Refuse, or warn of, sources that cannot be mixed to what is heard.
+
+    Parameters
+    ----------
+    algorithms : sequence of Configured
+        What is to run.
+    given : Inputs
+        What it is to run on.
+
+    Raises
+    ------
+    ValueError
+        If one of them mixes, and there is one source.
+    """
+    mixing = ", ".join(a.base.name for a in algorithms if needs_mixture(a))
+    if given.mixture is None or not mixing:
+        return
+    if len(given.names) == 1:
+        raise ValueError(
+            f"{mixing} makes sources that sum to MIXTURE, and with one of them that is MIXTURE "
+            "itself; add --remainder to take the rest as a second source, name estimates of all, "
+            "or use --algo griffin-lim"
+        )
+    if given.estimates is not None and given.mixing_error > _MISSED:
+        print(
+            f"phaserec: warning: the estimates leave {given.mixing_error:.1f} dB of the mixture, "
+            f"which {mixing} spreads over them; --remainder takes it as one more source, and "
+            "--algo griffin-lim leaves it out",
+            file=sys.stderr,
+        )

@@ -15,7 +15,7 @@ from phaserec._xp import to_numpy
 from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.console import command_line, standard_output, watched
 from phaserec.commands.following import Followed, follow_to_end, sdr
-from phaserec.commands.inputs import Inputs, load
+from phaserec.commands.inputs import Inputs, check_mixing, load
 from phaserec.commands.options import Beginning, Signals, Transform, without
 from phaserec.commands.results import (
     STDOUT,
@@ -25,15 +25,13 @@ from phaserec.commands.results import (
     words_to,
     write_results,
 )
-from phaserec.solving import Point, PreparedRun, needs_mixture, prepare
+from phaserec.solving import Point, PreparedRun, prepare
 from phaserec.starts import usual
 
 _EXPLAINED = (
     "start: the true magnitudes with the phase of the mixture; after: with the recovered phases. "
     "Hear the difference in:"
 )
-# dB; a mixture that estimates leave less of is theirs to rounding and resampling.
-_MISSED = -20.0
 
 
 def run(
@@ -64,7 +62,7 @@ def run(
     words = without(options, Signals, Transform, Beginning)
     algorithm, n_iter, transform = _chosen(signals, preset, algo, n_iter, words)
     given = load(signals, chosen, transform=transform)
-    _check_mixing(algorithm, given)
+    check_mixing([algorithm], given)
     output = _output(output, signals)
     targets = _targets(output, given.names)
     check_targets(*(map(str, targets) if targets else [output]), json_file, report)
@@ -221,26 +219,6 @@ def _print_scores(given: Inputs, columns: Mapping[str, np.ndarray], stream: Text
     for j, name in enumerate(given.names):
         values = "".join(f"{score[j]:8.2f} dB" for score in columns.values())
         print(f"{name:<{width}}{values}", file=stream)
-
-
-def _check_mixing(algorithm: Configured, given: Inputs) -> None:
-    """Refuse, or warn of, sources that cannot be mixed to what is heard."""
-    if given.mixture is None or not needs_mixture(algorithm):
-        return
-    name = algorithm.base.name
-    if len(given.names) == 1:
-        raise ValueError(
-            f"{name} makes sources that sum to MIXTURE, and with one of them that is MIXTURE "
-            "itself; add --remainder to take the rest as a second source, name estimates of all, "
-            "or use --algo griffin-lim"
-        )
-    if given.estimates is not None and given.mixing_error > _MISSED:
-        print(
-            f"phaserec: warning: the estimates leave {given.mixing_error:.1f} dB of the mixture, "
-            f"which {name} spreads over them; --remainder takes it as one more source, and --algo "
-            "griffin-lim leaves it out",
-            file=sys.stderr,
-        )
 
 
 def _check_targets(

@@ -2,14 +2,16 @@
 
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from phaserec._files import check_apart
 from phaserec._xp import to_numpy
 from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.console import command_line
 from phaserec.commands.experiment import experiment
 from phaserec.commands.following import Followed, follow_to_end
-from phaserec.commands.inputs import load
+from phaserec.commands.inputs import check_mixing, load
 from phaserec.commands.options import Beginning, Signals, Transform, without
 from phaserec.report import check_report, save
 from phaserec.solving import prepare
@@ -41,6 +43,8 @@ def run(
     chosen = _chosen(algo or (_ALONE if signals.alone else _WITH_MIXTURE), words)
     check_report("-o", output, seconds)
     inputs = load(signals, Transform(options))
+    check_apart([Path(output)], signals.files)
+    check_mixing(chosen, inputs)
     problem = inputs.problem(beginning.device)
     start = inputs.start(beginning.init, beginning.device)
     seed = secrets.randbits(32) if beginning.seed is None else beginning.seed

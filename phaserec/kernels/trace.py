@@ -332,6 +332,8 @@ def _traced(entry: Any, hyper: dict[str, Any], looked_at: frozenset[str]) -> Tra
         state = _step(entry, graph, state, hyper, looked_at)
         if not isinstance(estimate(state), Node):
             raise Untraceable("the sentence gives no spectrogram")
+        if isinstance(state, tuple) != bool(entry.memory):
+            raise Untraceable("the sentence gives another state than it declares")
         iterations.append(tuple(_leaves(state)))
         state = _symbols(state, graph)
     raise Untraceable(f"its iterations do not repeat within {_PERIOD}")

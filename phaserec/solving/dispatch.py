@@ -120,6 +120,8 @@ def _choose(
         return _on_arrays(f"{pinned} asks for the arrays")
     if not n_iter:
         return _on_arrays("there is nothing to iterate")
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return _on_arrays("NUMBA_DISABLE_JIT is set, and it cannot be compiled")
     from phaserec.kernels.cpu import fused  # numba takes a moment to load
 
     reason = fused.unsuited(problem, init, algorithm.values)

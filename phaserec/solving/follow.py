@@ -53,7 +53,7 @@ def follow(run: PreparedRun) -> Iterator[tuple[Point, np.ndarray]]:
     """
     beside = run.on_arrays()
     first = beside.start()
-    yield _measure(run, first, 0), to_numpy(run.problem.waveforms(first))
+    yield _measure(run, first, 0), to_numpy(run.sound(first))
     spectrograms = beside.from_start(first)
     if run.machine == beside.machine:
         for n, S in enumerate(spectrograms, start=1):
@@ -64,6 +64,7 @@ def follow(run: PreparedRun) -> Iterator[tuple[Point, np.ndarray]]:
         yield _measure(run, S, n), to_numpy(waveforms)
 
 
+@np.errstate(all="ignore")  # of what overflows the check of the waveforms tells
 def _measure(run: PreparedRun, S: Array, n: int) -> Point:
     p = run.problem
     energy = _total(measures.two_sided_sum(p.magnitudes**2, p))

@@ -6,17 +6,22 @@ The loop over iterations is a generator: progress, measures and stopping belong 
 from collections.abc import Generator, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from phaserec._typing import Init, Seed, Value
-from phaserec._xp import Array, as_int
+from phaserec._xp import Array, as_int, dtype_name, is_torch_array, namespace
 from phaserec.algorithms import AlgorithmLike, Configured, combinators, configure
 from phaserec.problem import Problem
 from phaserec.solving.dispatch import ARRAYS, KERNEL, Choice, choose
 from phaserec.solving.finite import check_result
 from phaserec.starts import find, usual
 from phaserec.starts.phases import as_rng
+
+# Sizes of magnitudes between which squares neither overflow nor vanish, even of what is a million
+# times smaller; and the largest exponent of a scale.
+_SIZES = {"float32": (1e-12, 1e12, 120), "float64": (1e-120, 1e120, 1000)}
 
 
 class Phases:
@@ -57,6 +62,9 @@ class PreparedRun:
         Source of random phases, the same ones for every run.
     choice : Choice
         The machine, and why not another.
+    scale : float
+        Power of two that is multiplied on what is computed with, where squares of the problem's
+        numbers would overflow or vanish; results are divided by it.
     """
 
     algorithm: Configured
@@ -65,6 +73,7 @@ class PreparedRun:
     init: str | Array
     phases: "Phases"
     choice: Choice
+    scale: float = 1.0
 
     def __repr__(self) -> str:
         start = self.init if isinstance(self.init, str) else "given"
@@ -78,9 +87,15 @@ class PreparedRun:
         """Name of the machine, ``"kernel"`` or ``"arrays"``."""
         return self.choice.machine
 
+    @cached_property
+    def inner(self) -> Problem:
+        """The problem that is computed with."""
+        return _scaled(self.problem, self.scale)
+
     def start(self) -> Array:
         """Initial spectrogram ``(..., J, F, T)``."""
-        return self.problem.start(self.init, self.phases.take())
+        init = self.init if isinstance(self.init, str) else self.scale * self.init
+        return self._unscaled(self.inner.start(init, self.phases.take()))
 
     def spectrograms(self) -> Iterator[Array]:
         """Spectrogram ``(..., J, F, T)`` after each iteration, always on the arrays.
@@ -105,11 +120,11 @@ class PreparedRun:
         array
             One for each iteration.
         """
-        state = self.algorithm.entry.start(S)
+        state = self.algorithm.entry.start(S if self.scale == 1 else self.scale * S)
         for _ in range(self.n_iter):
             with np.errstate(all="ignore"):  # the check says it better
-                state = self.algorithm.step(state, self.problem)
-            yield self._checked(combinators.estimate(state))
+                state = self.algorithm.step(state, self.inner)
+            yield self._checked(self._unscaled(combinators.estimate(state)))
 
     def waveforms(self) -> Iterator[Array]:
         """Waveforms ``(..., J, time)`` after each iteration.
@@ -120,9 +135,8 @@ class PreparedRun:
             One for each iteration; the last one is :meth:`result`.
         """
         if self.machine == KERNEL:
-            yield from map(
-                self._checked, self.choice.fused.trajectory(self.n_iter, self.phases.take())
-            )
+            steps = self.choice.fused.trajectory(self.n_iter, self.phases.take())
+            yield from map(self._checked, map(self._unscaled, steps))
         else:
             yield from map(self.sound, self.spectrograms())
 
@@ -141,7 +155,7 @@ class PreparedRun:
         """
         if self.machine == KERNEL:
             done = yield from self.choice.fused.run(self.n_iter, self.phases.take())
-            return self._checked(done)
+            return self._checked(self._unscaled(done))
         S = self.start()
         for done, current in enumerate(self.from_start(S), start=1):
             S = current
@@ -166,6 +180,10 @@ class PreparedRun:
         with np.errstate(all="ignore"):  # the check says it better
             waveforms = self.problem.waveforms(S)
         return self._checked(waveforms)
+
+    def _unscaled(self, values: Array) -> Array:
+        with np.errstate(over="ignore"):  # the check says it better
+            return values if self.scale == 1 else values * (1 / self.scale)
 
     def _checked(self, values: Array) -> Array:
         check_result(values, self.algorithm, self.problem)
@@ -210,8 +228,35 @@ def prepare(
     init = usual(problem) if init is None else init
     rng = as_rng(rng, problem.magnitudes)
     init = find(problem, init).name if isinstance(init, str) else problem.start(init)
-    choice = choose(ready, problem, n_iter, init, machine)
-    return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice)
+    scale = _scale(problem)
+    scaled = init if isinstance(init, str) else scale * init
+    choice = choose(ready, _scaled(problem, scale), n_iter, scaled, machine)
+    return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice, scale)
+
+
+def _scale(problem: Problem) -> float:
+    """Power of two that brings magnitudes to an ordinary size; 1 where they have one."""
+    V = problem.magnitudes
+    peak = namespace(V).max(V)
+    peak = float(peak.detach() if is_torch_array(peak) else peak)
+    low, high, most = _SIZES[dtype_name(V)]
+    if peak == 0 or low < peak < high:
+        return 1.0
+    return 2.0 ** float(np.clip(-np.round(np.log2(peak)), -most, most))
+
+
+def _scaled(problem: Problem, scale: float) -> Problem:
+    """The problem with its numbers multiplied."""
+    if scale == 1:
+        return problem
+    return Problem(
+        scale * problem.magnitudes,
+        None if problem.mixture is None else scale * problem.mixture,
+        stft=problem.stft,
+        length=problem.length,
+        lengths=problem.lengths,
+        weights=problem.weights,
+    )
 
 
 def iterate(
@@ -266,6 +311,5 @@ def iterate(
     ready = configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     first = problem.start(init, rng)
-    return PreparedRun(ready, problem, n_iter, first, Phases(None), Choice(ARRAYS)).from_start(
-        first
-    )
+    run = PreparedRun(ready, problem, n_iter, first, Phases(None), Choice(ARRAYS), _scale(problem))
+    return run.from_start(first)

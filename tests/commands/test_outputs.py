@@ -160,3 +160,11 @@ def test_a_disk_that_is_full_at_the_preset_leaves_nothing(run, monkeypatch):
     code, _, err = run("tune", "items", "--n-iter", 1, "--jobs", 1, "-o", "new/preset.json")
     assert code == 2 and "No space left" in err
     assert contents() == before and not Path("new").exists()
+
+
+def test_a_report_replaces_no_input_and_mixes_no_single_source(run):
+    args = ["report", "mix.wav", "--estimates", "a.wav", "b.wav", "--n-iter", 1]
+    assert_one_line(run(*args, "-o", "a.wav"), "is one of the input files and would be replaced")
+    args = ["report", "mix.wav", "--estimates", "a.wav", "--algo", "misi", "--n-iter", 1]
+    assert_one_line(run(*args), "with one of them that is MIXTURE itself", "--remainder")
+    assert not Path("report.html").exists()

@@ -29,7 +29,6 @@ def test_the_kernel_is_taken_where_it_can_be(problem):
             {},
             "centre padding is of kind 'reflect' where frames hardly see some samples",
         ),
-        ({"scale": 1e200}, {}, "squares of magnitudes overflow or vanish in float64"),
         ({}, {"momentum": np.full((9, 1), 0.5)}, "momentum is an array"),
         ({}, {"momentum": 1e35}, "momentum is too large"),
     ],
@@ -151,3 +150,51 @@ def test_whether_a_mixture_is_needed_with_arrays_of_any_shape(name, hyper, mixes
     torch = pytest.importorskip("torch")
     tensors = {key: torch.from_numpy(value).requires_grad_() for key, value in hyper.items()}
     assert needs_mixture(configure(name, tensors)) == mixes
+
+
+@pytest.mark.parametrize("machine", ["kernel", "arrays"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1e-30, 1e-22, 1e18])
+def test_the_size_of_the_numbers_does_not_matter(size, dtype, machine, make_sources):
+    # Squares of such numbers vanish or overflow in single precision.
+    stft = STFT(16, 4)
+    x = make_sources()
+    results = []
+    for factor in (1.0, size):
+        V, mixture = (np.abs(stft(x)) * factor).astype(dtype), (x.sum(0) * factor).astype(dtype)
+        p = Problem(V, mixture, stft=stft)
+        for init in ("mixture", (V * 1j).astype(np.result_type(dtype, np.complex64))):
+            run = prepare("mix-incons", p, 3, init=init, machine=machine)
+            assert run.machine == machine
+            spectrograms = [stft.inverse(S, length=p.length) for S in run.spectrograms()]
+            for y in (run.result(), list(run.waveforms())[-1], spectrograms[-1]):
+                assert y.dtype == dtype
+                results.append((init is not None and isinstance(init, str), factor, y / factor))
+    for kind in (True, False):
+        one, *others = (y for k, _, y in results if k == kind)
+        for other in others:
+            np.testing.assert_allclose(other, one, atol=(1e-3 if dtype == "float32" else 1e-9))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_transformed_tensors_are_no_plain_numbers():
+    torch = pytest.importorskip("torch")
+    stft = STFT(16, 4)
+    x = torch.randn(2, 61, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    V = stft(x).abs()
+
+    def loss(V):
+        return (prepare("misi", Problem(V, x.sum(0), stft=stft), 2).result() ** 2).sum()
+
+    expected = torch.autograd.functional.jacobian(loss, V)
+    torch.testing.assert_close(torch.func.grad(loss)(V), expected)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(V, torch.ones_like(V))
+        tangent = torch.autograd.forward_ad.unpack_dual(loss(dual)).tangent
+    torch.testing.assert_close(tangent, expected.sum())
+
+
+def test_without_a_compiler_the_arrays_run(problem, monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    run = prepare("misi", problem, 2)
+    assert run.machine == "arrays" and "NUMBA_DISABLE_JIT" in run.choice.reasons["kernel"]

@@ -16,9 +16,16 @@ def sources(scale=1.0, dtype="float64"):
 def test_magnitudes_near_overflow(scale, dtype):
     x = sources(scale, dtype)
     V = np.abs(TRANSFORM(x))
-    assert np.isfinite(invert(V, x.sum(0), stft=TRANSFORM, algorithm="misi")).all()
-    with pytest.raises(ValueError, match=rf"magnitudes reach .*bregmisi overflows {dtype}; scale"):
-        invert(V, x.sum(0), stft=TRANSFORM, algorithm="bregmisi")
+    for name in ("misi", "bregmisi"):
+        assert np.isfinite(invert(V, x.sum(0), stft=TRANSFORM, algorithm=name)).all()
+
+
+def test_results_beyond_the_range():
+    # The magnitudes of single frames are all there is, and their sum is larger.
+    V = np.full((1, 33, 20), 3e38, np.float32)
+    stft = STFT(64, 4, window=1e-3 * np.hanning(64))
+    with pytest.raises(ValueError, match=r"magnitudes reach .*griffin-lim overflows float32"):
+        invert(V, stft=stft, algorithm="griffin-lim", rng=0)
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(1e307, "float64"), (3e38, "float32")])
@@ -58,9 +65,7 @@ def test_bregmisi_with_a_silent_source(window, center):
 
 
 def test_the_command_line_writes_nothing(phaserec, tmp_path):
-    np.savez(tmp_path / "m.npz", magnitudes=np.full((1, 33, 20), 1e38, np.float32))
-    code, out, err = phaserec(
-        "invert", "--magnitudes", "m.npz", "--rate", 8000, "--n-fft", 64, "--algo", "griffin-lim"
-    )
-    assert code == 2 and "overflows float32" in err and not out
+    args = ["--algo", "bregmisi", "--mu", 5, "--beta", 2, "--n-iter", 50]
+    code, out, err = phaserec("invert", *args)
+    assert code == 2 and "bregmisi diverged" in err and not out
     assert not (tmp_path / "recovered").exists()

@@ -90,9 +90,14 @@ def _all_seen(stft: STFT) -> bool:
 
 
 def _plain(a: Array) -> bool:
-    if is_torch_array(a):
-        return a.device.type == "cpu" and not a.requires_grad
-    return isinstance(a, np.ndarray)
+    """Whether an array is numbers that nothing else hangs on: no gradient, tangent or batch."""
+    if not is_torch_array(a):
+        return isinstance(a, np.ndarray)
+    from torch._C._functorch import maybe_get_level
+    from torch.autograd import forward_ad
+
+    moving = forward_ad._current_level >= 0 and forward_ad.unpack_dual(a).tangent is not None  # type: ignore[no-untyped-call]
+    return a.device.type == "cpu" and not a.requires_grad and not moving and maybe_get_level(a) < 0
 
 
 def _small(value: Any) -> bool:
