@@ -341,3 +341,43 @@ def test_warming_up_compiles_what_is_asked_for(tmp_path):
     before = state(folder)
     subprocess.run(call, capture_output=True, env=env, check=True)
     assert state(folder) == before
+
+
+FORK = """
+import os, threading, time
+from numba.core.compiler_lock import global_compiler_lock
+from phaserec.algorithms import configure
+from phaserec.kernels.cpu import compiled
+from phaserec.kernels.cpu.source import write
+from phaserec.kernels.program import plan
+from phaserec.kernels.trace import trace
+ready = configure("misi", {})
+program = plan(trace(ready.entry, ready.values), "zero", True).start
+text = write(program, mixture_row=True, dtype="float32").text
+inside = threading.Event()
+def compile_something():
+    with compiled._LOCK, global_compiler_lock:
+        inside.set()
+        time.sleep(0.5)
+threading.Thread(target=compile_something).start()
+inside.wait()
+child = os.fork()
+if not child:
+    compiled.load(text)
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@posix
+def test_a_fork_while_another_thread_compiles(tmp_path):
+    env = {**os.environ, "PHASEREC_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", FORK],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "7\n"

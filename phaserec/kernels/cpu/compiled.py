@@ -5,6 +5,7 @@ times as long, has no part in it. Its name is a digest of the text and of what c
 """
 
 import hashlib
+import os
 import threading
 from functools import cache
 from typing import Any
@@ -17,7 +18,15 @@ from numba.core.registry import cpu_target
 from phaserec.kernels.cpu import caching
 from phaserec.kernels.cpu.rules import FINISH, RULE, Rules
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
+
+# A process that is forked while another thread compiles would wait for ever for that thread.
+if hasattr(os, "register_at_fork"):
+    for _lock in (global_compiler_lock, _LOCK):
+        os.register_at_fork(
+            before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+        )
+
 _LIBRARIES: list[Any] = []  # their code is in use
 
 
