@@ -228,12 +228,14 @@ def test_terms_without_weight(mixing, magnitude):
 @pytest.mark.parametrize("scale", [1e-25, 1e-6, 1e6, 1e25])
 @pytest.mark.parametrize("setting", SOME)
 def test_scales(setting, scale):
-    # Beyond 1e±12 squares come near the limits of single precision: the array path takes over.
+    # Beyond 1e±12 squares come near the limits of single precision: numbers are scaled before.
     name, hyper = SETTINGS[setting]
     p = make(STFT(64, 16), 643, dtype="float32")
     q = Problem(p.magnitudes * np.float32(scale), p.mixture * np.float32(scale), stft=p.stft)
-    assert (fused(name, q, **hyper) is not None) == (1e-12 < scale < 1e12)
-    close(prepare(name, q, 1, **hyper).result(), arrays(name, q, 1, **hyper), 1e-5)
+    assert fused(name, q, **hyper) is not None
+    ours = prepare(name, q, 1, **hyper).result()
+    close(ours, arrays(name, q, 1, **hyper), 1e-5)
+    close(ours / np.float32(scale), prepare(name, p, 1, **hyper).result(), 1e-5)
 
 
 # -- geometry -----------------------------------------------------------------------------------
