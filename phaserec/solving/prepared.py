@@ -225,13 +225,18 @@ def prepare(
         raise ValueError(f"{', '.join(hyper)}: a configured algorithm has its hyper-parameters")
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
-    init = usual(problem) if init is None else init
-    rng = as_rng(rng, problem.magnitudes)
-    init = find(problem, init).name if isinstance(init, str) else problem.start(init)
+    init, rng = _beginning(problem, init, rng)
     scale = _scale(problem)
     scaled = init if isinstance(init, str) else scale * init
     choice = choose(ready, _scaled(problem, scale), n_iter, scaled, machine)
     return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice, scale)
+
+
+def _beginning(problem: Problem, init: Init, rng: Seed) -> tuple[str | Array, Seed]:
+    """Name of a start or initial spectrogram, and a generator; both checked."""
+    init = usual(problem) if init is None else init
+    rng = as_rng(rng, problem.magnitudes)
+    return find(problem, init).name if isinstance(init, str) else problem.start(init), rng
 
 
 def _scale(problem: Problem) -> float:
@@ -310,6 +315,7 @@ def iterate(
     # Spectrograms after every iteration exist on the arrays only, so no other machine is asked.
     ready = configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
-    first = problem.start(init, rng)
-    run = PreparedRun(ready, problem, n_iter, first, Phases(None), Choice(ARRAYS), _scale(problem))
-    return run.from_start(first)
+    init, rng = _beginning(problem, init, rng)
+    scale = _scale(problem)
+    run = PreparedRun(ready, problem, n_iter, init, Phases(rng), Choice(ARRAYS), scale)
+    return run.spectrograms()
