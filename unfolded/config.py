@@ -124,6 +124,7 @@ class StftConfig:
     hop_length: int | None = None
     win_length: int | None = None
     window: str = "hann"
+    pad_mode: str = "constant"
 
 
 @dataclass(frozen=True)
@@ -479,7 +480,13 @@ def build_stft(config: StftConfig) -> STFT:
     ValueError
         As :class:`phaserec.STFT`.
     """
-    return STFT(config.n_fft, config.hop_length, config.win_length, config.window)
+    return STFT(
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        config.window,
+        pad_mode=config.pad_mode,
+    )
 
 
 def build_model(config: ModelConfig, data: DataConfig, names: Sequence[str]) -> "UnfoldedSeparator":

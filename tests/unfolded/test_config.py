@@ -20,6 +20,7 @@ from unfolded.config import (
     build_dataset,
     build_loss,
     build_model,
+    build_stft,
     config_from,
     load_config,
     save_config,
@@ -258,3 +259,10 @@ def test_data_sets_are_built_from_their_kind(data):
         built = build_dataset(config, rate, 5)
         assert len(built.names) == names and built.seed == 5
         assert built[0]["sources"].shape == (names, 2, 4000)
+
+
+def test_the_padding_of_a_transform():
+    config = StftConfig(n_fft=64, pad_mode="reflect")
+    assert build_stft(config) == STFT(64, pad_mode="reflect")
+    with pytest.raises(ValueError, match="pad_mode='mirror' must be one of"):
+        build_stft(StftConfig(pad_mode="mirror"))
