@@ -538,14 +538,13 @@ class UnfoldedInversion(nn.Module):
         generator = torch.Generator().manual_seed(0)
         length = self.stft.n_fft + 2 * self.stft.hop_length
         sources = torch.randn(self.n_sources, length, generator=generator).to(parameters[0])
-        with torch.enable_grad():
+        gradients: Any = [None] * len(parameters)
+        with torch.enable_grad():  # whoever loads a model for inference has turned it off
             problem = Problem(self.stft(sources).abs(), sources.sum(0), stft=self.stft)
             S = self._run(problem, None, None)
-            y = self._transform.inverse(S, length=length)
-        if not y.requires_grad:
-            gradients: Any = [None] * len(parameters)
-        else:
-            gradients = torch.autograd.grad(y.square().sum(), parameters, allow_unused=True)
+            energy = self._transform.inverse(S, length=length).square().sum()
+            if energy.requires_grad:
+                gradients = torch.autograd.grad(energy, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
 

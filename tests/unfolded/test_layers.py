@@ -147,6 +147,14 @@ def test_what_cannot_matter_is_not_trained(small_stft):
     assert fixed("mix-incons", train_weights=False) == ["layers.0.logits", "layers.1.logits"]
 
 
+@pytest.mark.parametrize("name", ["misi", "griffin-lim", "aux"])
+def test_what_is_trained_does_not_depend_on_the_gradient_mode(name, small_stft):
+    expected = trained(UnfoldedInversion(name, 2, stft=small_stft, n_sources=2)).keys()
+    with torch.no_grad():
+        net = UnfoldedInversion(name, 2, stft=small_stft, n_sources=2)
+    assert trained(net).keys() == expected
+
+
 @pytest.mark.parametrize("options", [{}, EXTRAS], ids=["plain", "extras"])
 @pytest.mark.parametrize("silent", ["magnitudes", "one source", "everything"])
 @pytest.mark.parametrize("name", NAMES)

@@ -37,6 +37,13 @@ def test_it_is_found_by_name(model, tmp_path, monkeypatch):
         UnfoldedSeparator.from_pretrained("speech-enhancement")
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_loads_where_no_gradient_is_asked(model, mode):
+    x = torch.randn(1, 1, 3000)
+    with mode():
+        torch.testing.assert_close(UnfoldedSeparator.from_pretrained()(x), model(x))
+
+
 def test_it_is_small_and_has_a_card():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 8_000_000
     assert {path.name for path in FOLDER.iterdir()} == {
