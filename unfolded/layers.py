@@ -4,6 +4,7 @@ A layer is one iteration: the step function of :mod:`phaserec`, unchanged, on a 
 problem whose mixing weights, magnitudes and transform may be trained.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from itertools import repeat
@@ -408,6 +409,32 @@ class UnfoldedInversion(nn.Module):
                 "its step function with phaserec.algorithm"
             )
         return dict(self._config)
+
+    def first(self, n_layers: int) -> "UnfoldedInversion":
+        """Network of the first layers alone, with the same parameters, not copies of them.
+
+        Parameters
+        ----------
+        n_layers : int
+            Number of layers, at most that of this network.
+
+        Returns
+        -------
+        UnfoldedInversion
+            The network.
+
+        Raises
+        ------
+        ValueError
+            If there are not so many layers.
+        """
+        n_layers = as_int("n_layers", n_layers, 1, self.n_layers)
+        shorter = copy.copy(self)
+        shorter._modules = dict(self._modules)  # else what is set below is set in both
+        shorter.layers = self.layers[:n_layers]
+        shorter.n_layers = n_layers
+        shorter._config = self._config | {"n_layers": n_layers}
+        return shorter
 
     def extra_repr(self) -> str:
         """Algorithm and size, for printing."""

@@ -243,6 +243,22 @@ def test_tied_layers_share_parameters(small_stft):
     assert len(list(free.parameters())) == 5 * len(list(tied.parameters()))
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_first_layers_alone(tied, small_stft, small_problem):
+    V, x = small_problem
+    options = {"stft": small_stft, "n_sources": 2, "tied": tied, **F64}
+    net = perturb(UnfoldedInversion("mix-incons", 3, **options))
+    first = net.first(2)
+    assert (net.n_layers, first.n_layers, first.config["n_layers"]) == (3, 2, 2)
+    assert {id(p) for p in first.parameters()} <= {id(p) for p in net.parameters()}
+    other = UnfoldedInversion("mix-incons", 2, **options)
+    other.load_state_dict(first.state_dict())
+    torch.testing.assert_close(first(V, x), other(V, x), rtol=0, atol=0)
+    assert not torch.allclose(net(V, x), first(V, x))
+    with pytest.raises(ValueError, match="n_layers=4 must be"):
+        net.first(4)
+
+
 def test_batch_equals_items(small_stft):
     sources = torch.randn(2, 3, 2, 11, dtype=torch.float64)
     V, x = small_stft(sources).abs(), sources.sum(-2)

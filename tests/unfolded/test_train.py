@@ -305,6 +305,44 @@ def test_a_growing_stage_adds_one_layer_at_a_time(tmp_path):
         before = after
 
 
+def scored_by(monkeypatch, *losses_):
+    scores, rest = iter(losses_), {"si_sdr": None, "si_sdri": None}
+    monkeypatch.setattr(Trainer, "_validate", lambda self, _: {"valid_loss": next(scores)} | rest)
+
+
+def test_models_are_saved_as_their_phase_hears_them(tmp_path):
+    stages = [{"train": "magnitude", "epochs": 1}, {"train": "all", "epochs": 1, "grow": True}]
+    trainer = Trainer(configuration(tmp_path, stages=stages))
+    data = trainer.valid_data
+    x = torch.stack([data[k]["mixture"] for k in range(5)])
+    s = torch.stack([data[k]["sources"] for k in range(5)])
+    for depth, row in zip((0, 1, 2), trainer.run(), strict=True):
+        model = UnfoldedSeparator.from_pretrained(tmp_path / "last")
+        assert (0 if model.inversion is None else model.inversion.n_layers) == depth
+        with torch.no_grad():
+            loss = losses.get_loss("si-sdr")(model(x), s).mean()
+        assert float(loss) == pytest.approx(row["valid_loss"], abs=1e-4)
+
+
+def test_a_worse_phase_does_not_replace_the_best_model(tmp_path, monkeypatch):
+    scored_by(monkeypatch, 1.0, 3.0, 2.0, 0.5)
+    stages = [{"train": "all", "epochs": 1}, {"train": "inversion", "epochs": 2}]
+    stages += [{"train": "all", "epochs": 1, "loss": {"terms": {"l1": 1}}}]
+    trainer = Trainer(configuration(tmp_path, stages=stages))
+    steps = trainer.run()
+    next(steps)
+    first = parameters(trainer.model)
+    next(steps), next(steps)
+    # The phase ends with its own best weights all the same.
+    assert changed(first, parameters(trainer.model))
+    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    assert_same(first, parameters(best))
+    # Another loss cannot be compared with what was before.
+    next(steps)
+    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    assert_same(parameters(trainer.model), parameters(best))
+
+
 def test_training_on_true_magnitudes(tmp_path):
     config = configuration(
         tmp_path,
@@ -324,9 +362,7 @@ def test_patience_ends_a_stage_early(tmp_path):
 
 
 def test_a_stage_ends_with_its_best_weights(tmp_path, monkeypatch):
-    scores = iter([2.0, 1.0, 3.0])
-    rest = {"si_sdr": None, "si_sdri": None}
-    monkeypatch.setattr(Trainer, "_validate", lambda self, _: {"valid_loss": next(scores)} | rest)
+    scored_by(monkeypatch, 2.0, 1.0, 3.0)
     trainer = Trainer(configuration(tmp_path, stages=[{"train": "all", "epochs": 3}]))
     steps = trainer.run()
     next(steps), next(steps)
