@@ -518,6 +518,7 @@ def build_model(config: ModelConfig, data: DataConfig, names: Sequence[str]) -> 
             given.pop("n_layers"),
             stft=stft,
             n_sources=len(names),
+            sample_rate=data.sample_rate,
             **given,
             **hyper,
         )
