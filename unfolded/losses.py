@@ -200,6 +200,9 @@ class PIT:
     (it has ``pairwise``) is evaluated once per pair; above four sources the best order is found by
     linear assignment. Any other loss is evaluated once per order.
 
+    It gives no source a place of its own, hence layers behind a network that is trained with it
+    must not have parameters for each source: ``train_weights=False`` and no ``refine``.
+
     Attributes
     ----------
     loss : callable

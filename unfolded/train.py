@@ -329,7 +329,9 @@ class Trainer:
         _check_sizes(config, self.train_data)
         self.epoch_steps = len(self._batches(0))
         torch.manual_seed(config.seed)
-        self.model = build_model(config.model, config.data, self.train_data.names)
+        self.model = build_model(
+            config.model, config.data, self.train_data.names, any_order=config.any_order
+        )
         self.model.to(self.accelerator.device)
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         for phase in self.phases:  # now, not after hours

@@ -442,6 +442,28 @@ def test_metrics_follow_the_best_order_of_a_pit_loss(tmp_path):
     torch.testing.assert_close(value, loss(y.flip(1), s))
 
 
+def test_layers_do_not_depend_on_the_order_of_sources_under_pit(tmp_path):
+    stages = [{"train": "all", "epochs": 1}]
+    pit = {"terms": {"si-sdr": 1}, "pit": True}
+    config = configuration(
+        tmp_path, stages=stages, loss=pit, data__train={"kind": "synthetic", "seconds": 0.05}
+    )
+    trainer, _ = train(config)
+    inversion = trainer.model.inversion.double()
+    s = torch.randn(2, 100, dtype=torch.float64)
+    V, x = trainer.model.stft(s).abs(), s.sum(0)
+    torch.testing.assert_close(inversion(V.flip(0), x).flip(0), inversion(V, x))
+    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    assert not any(layer.logits.any() for layer in best.inversion.layers)
+    for name in ("train_weights", "refine"):
+        changes = {"loss": pit, f"model__inversion__{name}": True}
+        with pytest.raises(ValueError, match=rf"inversion\.{name}=True .* pit=True"):
+            configuration(tmp_path, stages=stages, **changes)
+        # The network alone may be trained in any order.
+        only = [{"train": "magnitude", "loss": pit}, *stages]
+        assert not configuration(tmp_path, stages=only, **changes | {"loss": {}}).any_order
+
+
 def test_losses_on_spectrograms_see_them_before_the_inverse(tmp_path):
     assert takes_spectrograms(LossConfig({"msa": 1, "ri": 2}))
     assert not takes_spectrograms(LossConfig({"msa": 1, "wav-mag": 1}))
