@@ -115,7 +115,8 @@ class Objective(nn.Module):
     loss : callable
         ``loss(estimate, reference, mixture) -> (batch,)``.
     on_spectrograms : bool
-        Whether the loss takes complex spectrograms, before the inverse transform.
+        Whether the loss takes complex spectrograms, before the inverse transform; not for a model
+        that learns windows, whose transform is not that of the loss.
     """
 
     def __init__(self, model: UnfoldedSeparator, loss: Any, on_spectrograms: bool) -> None:
@@ -162,8 +163,11 @@ class Objective(nn.Module):
         """
         V = self._magnitudes(mixture, sources)
         with torch.autocast(mixture.device.type, enabled=False):
-            waveforms = self.model(mixture, V)
-            estimate = self.model.spectrogram(mixture, V) if self.on_spectrograms else waveforms
+            if self.on_spectrograms:
+                estimate = self.model.spectrogram(mixture, V)
+                waveforms = self.model.stft.inverse(estimate, length=mixture.shape[-1])
+            else:
+                waveforms = estimate = self.model(mixture, V)
             if not isinstance(self.loss, PIT):
                 return self.loss(estimate, sources, mixture), waveforms
             losses, order = self.loss.best(estimate, sources, mixture)

@@ -478,6 +478,28 @@ def test_losses_on_spectrograms_see_them_before_the_inverse(tmp_path):
         assert not torch.allclose(value, msa(trainer.model(x), s))
 
 
+@pytest.mark.parametrize("train_", ["magnitude", "all"])
+def test_validation_runs_the_model_once(tmp_path, train_, monkeypatch):
+    stages = [{"train": train_, "epochs": 1}]
+    config = configuration(tmp_path, stages=stages, loss={"terms": {"msa": 1}})
+    trainer = Trainer(config)
+    model = trainer._prepare_parts(trainer.phases[0]).eval()
+    item = trainer.valid_data[0]
+    x, s = item["mixture"][None], item["sources"][None]
+    msa, solve, runs = losses.get_loss("msa", stft=model.stft), UnfoldedSeparator._solve, []
+    with torch.no_grad():
+        expected = msa(model.spectrogram(x), s), model(x)
+
+        def note(*args):
+            runs.append(args)
+            return solve(*args)
+
+        monkeypatch.setattr(UnfoldedSeparator, "_solve", note)
+        found = Objective(model, msa, True).evaluate(x, s)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert len(runs) == 1
+
+
 def test_the_course_of_the_learning_rate():
     def course(**settings):
         config = OptimizerConfig(**settings)
