@@ -57,6 +57,16 @@ def test_it_is_small_and_has_a_card():
     assert json.loads((FOLDER / "config.json").read_text())["inversion"] is not None
 
 
+def test_its_output_stays(model):
+    n = torch.arange(8000, dtype=torch.float64)
+    x = (0.1 * torch.sin(1e-4 * n**2) * torch.sin(1e-3 * n)).float()
+    with torch.no_grad():
+        speech = model(x[None, None])[0, 0, 0, 500::1000]
+    expected = [-0.00565264, -0.09377699, 0.00986824, 0.00513132]
+    expected += [-0.04802186, -0.00634435, 0.00091524, 0.06509761]
+    torch.testing.assert_close(speech, torch.tensor(expected), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("length", [1, 100, 5000])
 def test_any_length_and_silence(model, length):
     x = 0.1 * torch.randn(1, 1, length, generator=torch.Generator().manual_seed(0))
