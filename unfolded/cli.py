@@ -276,7 +276,14 @@ def evaluate(
 
 
 @cli.command(cls=RegistryCommand)
-@click.argument("output")
+@click.option(
+    "-o",
+    "--output",
+    default="network.pt2",
+    show_default=True,
+    metavar="FILE",
+    help="File for the program.",
+)
 @_model
 @click.option(
     "--channels",
@@ -285,16 +292,13 @@ def evaluate(
     show_default=True,
     help="Channels of its input.",
 )
-@click.option(
-    "--frames", type=click.IntRange(1), help="Fixed number T of frames [any, where possible]."
-)
+@click.option("--frames", type=click.IntRange(1), help="Fixed number T of frames [any].")
 def export(output: str, model_folder: str, channels: int, frames: int | None) -> None:
-    """Write the magnitude network as a torch.export program to OUTPUT (.pt2).
+    """Write the magnitude network as a torch.export program (.pt2).
 
     Its arguments are the mixture (1, channels, time) and its spectrogram (1, channels, F, T).
-    torch unrolls some recurrent networks, which can only be exported for a fixed number of
-    frames. The unfolded layers are not part of the program: they take the magnitudes and the
-    mixture, as phaserec.invert does.
+    The unfolded layers are not part of the program: they take the magnitudes and the mixture, as
+    phaserec.invert does.
     """
     from io import BytesIO
     from pathlib import Path
@@ -315,8 +319,10 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch about itself
+            from unfolded.recurrent import scanned
+
             program = torch.export.export(
-                network, inputs[0], dynamic_shapes=dynamic if frames is None else None
+                scanned(network), inputs[0], dynamic_shapes=dynamic if frames is None else None
             )
             runs = program.module()
             for given in inputs:
@@ -325,9 +331,8 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
             torch.export.save(program, buffer)
     except Exception as error:  # torch.export fails in many ways
         reason = str(error).strip().partition("\n")[0]
-        hint = "" if frames is not None else " (for any length: try a fixed one with --frames)"
         raise ValueError(
-            f"{type(network).__name__} cannot be exported by torch {torch.__version__}{hint}: "
+            f"{type(network).__name__} cannot be exported by torch {torch.__version__}: "
             f"{type(error).__name__}: {reason}"
         ) from error
     write_files([Path(output)], [buffer.getvalue()])

@@ -145,7 +145,8 @@ class MagnitudeConfig:
 class InversionConfig:
     """The unfolded algorithm, see :class:`unfolded.UnfoldedInversion`.
 
-    ``hyper`` are hyper-parameters of the algorithm to start from.
+    ``hyper`` are hyper-parameters of the algorithm to start from. ``train_weights`` is null for
+    true, unless a loss takes the best order of the sources: mixing weights belong to a source each.
     """
 
     algorithm: str = "mag-incons-hard-mix"
@@ -153,7 +154,7 @@ class InversionConfig:
     tied: bool = False
     sigma_per_frequency: bool = False
     train_hyper: bool = True
-    train_weights: bool = True
+    train_weights: bool | None = None
     momentum: float | None = None
     refine: bool = False
     learn_windows: bool = False
@@ -331,6 +332,20 @@ class Config:
                 raise ValueError(f"stages.{number}.train='inversion' needs a model.inversion")
             if stage.grow and self.model.inversion is None:
                 raise ValueError(f"stages.{number}.grow=True needs a model.inversion")
+        if self.any_order and self.model.inversion is not None:
+            for name in ("train_weights", "refine"):
+                if getattr(self.model.inversion, name):
+                    raise ValueError(
+                        f"model.inversion.{name}=True trains parameters that belong to a source "
+                        "each, but with pit=True a source has no place of its own; leave out one "
+                        "of them"
+                    )
+
+    @property
+    def any_order(self) -> bool:
+        """Whether the layers are trained with a loss that takes the best order of the sources."""
+        losses = [stage.loss or self.loss for stage in self.stages if stage.train != "magnitude"]
+        return any(loss.pit for loss in losses)
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -489,7 +504,9 @@ def build_stft(config: StftConfig) -> STFT:
     )
 
 
-def build_model(config: ModelConfig, data: DataConfig, names: Sequence[str]) -> "UnfoldedSeparator":
+def build_model(
+    config: ModelConfig, data: DataConfig, names: Sequence[str], *, any_order: bool = False
+) -> "UnfoldedSeparator":
     """Separator of a configuration, with random weights from torch's generator.
 
     Parameters
@@ -500,6 +517,8 @@ def build_model(config: ModelConfig, data: DataConfig, names: Sequence[str]) -> 
         For the sample rate and the channels.
     names : sequence of str
         Names of the J sources.
+    any_order : bool, default False
+        Whether the sources have no order, see :attr:`Config.any_order`.
 
     Returns
     -------
@@ -520,11 +539,14 @@ def build_model(config: ModelConfig, data: DataConfig, names: Sequence[str]) -> 
     if config.inversion is not None:
         given = {f.name: getattr(config.inversion, f.name) for f in fields(config.inversion)}
         hyper = given.pop("hyper")
+        if given["train_weights"] is None:
+            given["train_weights"] = not any_order
         inversion = UnfoldedInversion(
             given.pop("algorithm"),
             given.pop("n_layers"),
             stft=stft,
             n_sources=len(names),
+            sample_rate=data.sample_rate,
             **given,
             **hyper,
         )

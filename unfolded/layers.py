@@ -4,6 +4,7 @@ A layer is one iteration: the step function of :mod:`phaserec`, unchanged, on a 
 problem whose mixing weights, magnitudes and transform may be trained.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from itertools import repeat
@@ -127,8 +128,10 @@ class MagnitudeRefinement(nn.Module):
         Number of sources J.
     n_fft : int
         Transform length; F = n_fft // 2 + 1.
+    sample_rate : float
+        Sample rate in Hz.
     n_bands : int, default 64
-        Number of bands, at most F; mel-spaced as for 16 kHz.
+        Number of bands, at most F; mel-spaced from 0 Hz to half the sample rate.
     hidden : int, default 128
         Units of the GRU in each direction.
     bound : float, default log 8
@@ -141,6 +144,7 @@ class MagnitudeRefinement(nn.Module):
         self,
         n_sources: int,
         n_fft: int,
+        sample_rate: float,
         *,
         n_bands: int = 64,
         hidden: int = 128,
@@ -150,7 +154,7 @@ class MagnitudeRefinement(nn.Module):
         super().__init__()
         self.bound = bound
         n_bands = min(n_bands, n_fft // 2 + 1)
-        bands = torch.from_numpy(mel_bands(n_bands, n_fft, 16000))
+        bands = torch.from_numpy(mel_bands(n_bands, n_fft, sample_rate))
         bands = bands.to(dtype or torch.get_default_dtype())
         self.bands: Tensor
         self.spread: Tensor
@@ -229,8 +233,7 @@ class _Layer(nn.Module):
         hyper: dict[str, Any],
         shapes: dict[str, tuple[int, ...]],
         n_sources: int,
-        refine: bool,
-        n_fft: int,
+        refinement: MagnitudeRefinement | None,
         dtype: Any,
     ) -> None:
         super().__init__()
@@ -244,7 +247,7 @@ class _Layer(nn.Module):
             value = _Value(float(hyper[name]), h.range, shapes.get(name, ()), dtype)
             self.hyper[f"{name}_"] = value  # some names are attributes of ModuleDict
         self.logits = nn.Parameter(torch.zeros(n_sources, 1, 1, dtype=dtype))
-        self.refinement = MagnitudeRefinement(n_sources, n_fft, dtype=dtype) if refine else None
+        self.refinement = refinement
 
     def values(self) -> dict[str, Any]:
         """Hyper-parameters of the step by name: tensors, and constants."""
@@ -296,6 +299,8 @@ class UnfoldedInversion(nn.Module):
     refine : bool, default False
         Let a small network correct the target magnitudes of each layer by at most a factor of
         eight, see :class:`MagnitudeRefinement`.
+    sample_rate : float, optional
+        Sample rate in Hz, which the bands of ``refine`` follow; nothing else needs it.
     learn_windows : bool, default False
         Train the windows of the transform, see :class:`~unfolded.windows.LearnedSTFT`.
     checkpoint : bool, default False
@@ -309,8 +314,9 @@ class UnfoldedInversion(nn.Module):
     Raises
     ------
     ValueError
-        For an unknown algorithm or hyper-parameter, a value out of range, or
-        ``sigma_per_frequency`` with an algorithm that has no σ.
+        For an unknown algorithm or hyper-parameter, a value out of range,
+        ``sigma_per_frequency`` with an algorithm that has no σ, or ``refine`` without a sample
+        rate.
 
     Notes
     -----
@@ -344,6 +350,7 @@ class UnfoldedInversion(nn.Module):
         train_weights: bool = True,
         momentum: float | None = None,
         refine: bool = False,
+        sample_rate: float | None = None,
         learn_windows: bool = False,
         checkpoint: bool = False,
         dtype: torch.dtype | None = None,
@@ -365,6 +372,11 @@ class UnfoldedInversion(nn.Module):
                 f"sigma_per_frequency=True needs an algorithm with a hyper-parameter sigma; "
                 f"{self.entry.name} has {', '.join(values) or 'none'}"
             )
+        if refine and sample_rate is None:
+            raise ValueError("refine=True corrects bands of frequencies and needs a sample_rate")
+        if sample_rate is not None and not 0 < sample_rate < math.inf:
+            raise ValueError(f"sample_rate={sample_rate!r} must be positive, in Hz")
+        self.sample_rate = sample_rate
         self._config = {
             "algorithm": self.entry.name,
             "n_layers": self.n_layers,
@@ -375,6 +387,7 @@ class UnfoldedInversion(nn.Module):
             "train_weights": train_weights,
             "momentum": momentum,
             "refine": refine,
+            "sample_rate": sample_rate,
             "learn_windows": learn_windows,
             "checkpoint": checkpoint,
             **hyper,
@@ -383,8 +396,14 @@ class UnfoldedInversion(nn.Module):
         if sigma_per_frequency:
             shapes["sigma"] = (stft.n_bins, 1)
         n_sources, entry, accelerated = self.n_sources, self.entry, self._accelerated
+
+        def refinement() -> MagnitudeRefinement | None:
+            if not refine or sample_rate is None:
+                return None
+            return MagnitudeRefinement(n_sources, stft.n_fft, sample_rate, dtype=dtype)
+
         self.layers = nn.ModuleList(
-            _Layer(entry, accelerated, known, values, shapes, n_sources, refine, stft.n_fft, dtype)
+            _Layer(entry, accelerated, known, values, shapes, n_sources, refinement(), dtype)
             for _ in range(1 if tied else self.n_layers)
         )
         self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None
@@ -408,6 +427,32 @@ class UnfoldedInversion(nn.Module):
                 "its step function with phaserec.algorithm"
             )
         return dict(self._config)
+
+    def first(self, n_layers: int) -> "UnfoldedInversion":
+        """Network of the first layers alone, with the same parameters, not copies of them.
+
+        Parameters
+        ----------
+        n_layers : int
+            Number of layers, at most that of this network.
+
+        Returns
+        -------
+        UnfoldedInversion
+            The network.
+
+        Raises
+        ------
+        ValueError
+            If there are not so many layers.
+        """
+        n_layers = as_int("n_layers", n_layers, 1, self.n_layers)
+        shorter = copy.copy(self)
+        shorter._modules = dict(self._modules)  # else what is set below is set in both
+        shorter.layers = self.layers[:n_layers]
+        shorter.n_layers = n_layers
+        shorter._config = self._config | {"n_layers": n_layers}
+        return shorter
 
     def extra_repr(self) -> str:
         """Algorithm and size, for printing."""
@@ -538,14 +583,13 @@ class UnfoldedInversion(nn.Module):
         generator = torch.Generator().manual_seed(0)
         length = self.stft.n_fft + 2 * self.stft.hop_length
         sources = torch.randn(self.n_sources, length, generator=generator).to(parameters[0])
-        with torch.enable_grad():
+        gradients: Any = [None] * len(parameters)
+        with torch.enable_grad():  # whoever loads a model for inference has turned it off
             problem = Problem(self.stft(sources).abs(), sources.sum(0), stft=self.stft)
             S = self._run(problem, None, None)
-            y = self._transform.inverse(S, length=length)
-        if not y.requires_grad:
-            gradients: Any = [None] * len(parameters)
-        else:
-            gradients = torch.autograd.grad(y.square().sum(), parameters, allow_unused=True)
+            energy = self._transform.inverse(S, length=length).square().sum()
+            if energy.requires_grad:
+                gradients = torch.autograd.grad(energy, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
 

@@ -13,6 +13,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from phaserec import STFT
 from phaserec._words import suggestion
+from phaserec._xp import as_int
 from phaserec.projectors import unit
 
 # Added to energies and magnitudes before roots, logarithms and divisions, so that silence has
@@ -199,6 +201,9 @@ class PIT:
     Yu et al., ICASSP 2017; Kolbæk et al., IEEE/ACM TASLP 2017. A loss that is a mean over sources
     (it has ``pairwise``) is evaluated once per pair; above four sources the best order is found by
     linear assignment. Any other loss is evaluated once per order.
+
+    It gives no source a place of its own, hence layers behind a network that is trained with it
+    must not have parameters for each source: ``train_weights=False`` and no ``refine``.
 
     Attributes
     ----------
@@ -504,13 +509,19 @@ def multi_resolution(
     _need_waveform("multi-resolution", estimate)
     total: Any = 0
     for n_fft in n_ffts:
-        stft = STFT(n_fft)
+        stft = _hann(as_int("n_ffts", n_fft, 1))
         V_hat, V = stft(estimate).abs(), stft(reference).abs()
         error = (V - V_hat).square().sum((-2, -1))
         convergence = ((error + EPS) / (V.square().sum((-2, -1)) + EPS)).sqrt()
         logs = ((V + EPS).log() - (V_hat + EPS).log()).abs().mean((-2, -1))
         total = total + convergence + logs
     return total / len(n_ffts)
+
+
+@cache
+def _hann(n_fft: int) -> STFT:
+    """Transform with a Hann window and a hop of a quarter, made once."""
+    return STFT(n_fft)
 
 
 def _ri(S_hat: Tensor, S: Tensor) -> Tensor:

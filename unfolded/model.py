@@ -83,6 +83,11 @@ class UnfoldedSeparator(nn.Module):
                     f"the magnitude network has {self.n_sources} sources, but the inversion has "
                     f"n_sources={inversion.n_sources}"
                 )
+            if inversion.sample_rate not in (None, sample_rate):
+                raise ValueError(
+                    f"sample_rate={sample_rate} is not that of the inversion, "
+                    f"{inversion.sample_rate}"
+                )
         config: dict[str, Any] = getattr(magnitude_network, "config", {})
         for name, own in (("n_fft", stft.n_fft), ("sample_rate", sample_rate)):
             if config.get(name, own) != own:
@@ -263,8 +268,9 @@ class UnfoldedSeparator(nn.Module):
                 return without
             if layers["n_sources"] != without.n_sources:
                 raise ValueError(f"inversion has n_sources={layers['n_sources']!r}")
-            inversion = UnfoldedInversion(**layers, stft=stft)
-            return cls(network, inversion, *rest, targets=config["targets"])
+            # Models that do not tell were trained with bands for 16 kHz, at any sample rate.
+            without.inversion = UnfoldedInversion(**({"sample_rate": 16000} | layers), stft=stft)
+            return without
         except KeyError as error:
             raise ValueError(f"{path!r} is no configuration of a separator: no {error}") from None
         except (TypeError, ValueError, OverflowError, RuntimeError) as error:

@@ -30,7 +30,7 @@ from phaserec._memory import check_memory
 from phaserec._xp import as_int
 from phaserec.corpus.workers import available_cores
 from phaserec.evaluation.tables import csv_text
-from unfolded.checkpoints import load_into, read_state
+from unfolded.checkpoints import load_into
 from unfolded.config import (
     Config,
     LossConfig,
@@ -115,7 +115,8 @@ class Objective(nn.Module):
     loss : callable
         ``loss(estimate, reference, mixture) -> (batch,)``.
     on_spectrograms : bool
-        Whether the loss takes complex spectrograms, before the inverse transform.
+        Whether the loss takes complex spectrograms, before the inverse transform; not for a model
+        that learns windows, whose transform is not that of the loss.
     """
 
     def __init__(self, model: UnfoldedSeparator, loss: Any, on_spectrograms: bool) -> None:
@@ -162,8 +163,11 @@ class Objective(nn.Module):
         """
         V = self._magnitudes(mixture, sources)
         with torch.autocast(mixture.device.type, enabled=False):
-            waveforms = self.model(mixture, V)
-            estimate = self.model.spectrogram(mixture, V) if self.on_spectrograms else waveforms
+            if self.on_spectrograms:
+                estimate = self.model.spectrogram(mixture, V)
+                waveforms = self.model.stft.inverse(estimate, length=mixture.shape[-1])
+            else:
+                waveforms = estimate = self.model(mixture, V)
             if not isinstance(self.loss, PIT):
                 return self.loss(estimate, sources, mixture), waveforms
             losses, order = self.loss.best(estimate, sources, mixture)
@@ -238,6 +242,8 @@ class Position:
         Smallest loss of the phase.
     waited : int
         Epochs since then.
+    kept : float
+        Loss of the model in ``best/``; infinite where it was another loss.
     """
 
     phase: int = 0
@@ -248,6 +254,7 @@ class Position:
     loss: float = 0.0
     best: float = inf
     waited: int = 0
+    kept: float = inf
 
 
 class Trainer:
@@ -256,6 +263,10 @@ class Trainer:
     Its folder gets ``config.yaml``, ``best/`` and ``last/`` (for ``from_pretrained``), ``log.csv``
     (a line an epoch), ``steps.csv`` and ``state.pt``, from which it can be resumed. Every file is
     written under a temporary name and renamed.
+
+    A saved model is what its phase trains and hears: without layers in a stage ``magnitude``, with
+    the layers so far in one that grows. ``best/`` is replaced by a smaller loss, and by the first
+    epoch of a stage with another loss, since the two cannot be compared.
 
     Parameters
     ----------
@@ -322,7 +333,9 @@ class Trainer:
         _check_sizes(config, self.train_data)
         self.epoch_steps = len(self._batches(0))
         torch.manual_seed(config.seed)
-        self.model = build_model(config.model, config.data, self.train_data.names)
+        self.model = build_model(
+            config.model, config.data, self.train_data.names, any_order=config.any_order
+        )
         self.model.to(self.accelerator.device)
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         for phase in self.phases:  # now, not after hours
@@ -336,6 +349,7 @@ class Trainer:
         self.exit_code = 130
         self._stop = False
         self._optimizer_state: Any = None
+        self._best_weights: dict[str, Tensor] | None = None  # of the phase
         if resume:
             self._load()
         elif (self.folder / "state.pt").exists():
@@ -387,13 +401,8 @@ class Trainer:
         phase, position = self.phases[self.position.phase], self.position
         stage = phase.stage
         model = self._prepare_parts(phase)
-        loss_config = stage.loss or self.config.loss
-        plain = self.model.inversion is None or self.model.inversion.transform is None
-        objective = Objective(
-            model,
-            build_loss(loss_config, self.model.stft),
-            takes_spectrograms(loss_config) and (plain or stage.train == "magnitude"),
-        )
+        loss_config, on_spectrograms = self._scored(phase)
+        objective = Objective(model, build_loss(loss_config, self.model.stft), on_spectrograms)
         parameters = [p for p in model.parameters() if p.requires_grad]
         lr = self.config.optimizer.lr if stage.lr is None else stage.lr
         optimizer = _optimizer(self.config.optimizer, parameters, lr)
@@ -420,8 +429,8 @@ class Trainer:
                 "seconds": round(time.monotonic() - started, 3),
             }
             self.history.append(row)
-            finished = self._end_epoch(row, stage)
-            self._save(None if finished else optimizer, whole_epoch=True)
+            finished = self._end_epoch(row, phase, model)
+            self._save(None if finished else optimizer, whole_epoch=model)
             if finished:
                 self.accelerator.free_memory()
             yield row
@@ -541,19 +550,22 @@ class Trainer:
             "si_sdri": improvement / n_improvement if n_improvement else None,
         }
 
-    def _end_epoch(self, row: Row, stage: StageConfig) -> bool:
+    def _end_epoch(self, row: Row, phase: Phase, model: UnfoldedSeparator) -> bool:
         """Keep the best model and move on; True if the phase is over."""
-        position = self.position
+        position, stage = self.position, phase.stage
         value = row["train_loss"] if row["valid_loss"] is None else row["valid_loss"]
         if not isfinite(value):
             raise ValueError(f"the validation loss is {value} after step {position.steps}")
         if value < position.best:
             position.best, position.waited = value, 0
-            if self.is_main:
-                self.model.save_pretrained(self.folder / "best")
+            weights = self.model.state_dict()
+            self._best_weights = {name: weight.clone() for name, weight in weights.items()}
         else:
             position.waited += 1
-        self.accelerator.wait_for_everyone()
+        if value < position.kept:
+            position.kept = value
+            if self.is_main:
+                model.save_pretrained(self.folder / "best")
         if self._board is not None:
             for name, number in row.items():
                 if isinstance(number, float):
@@ -564,11 +576,23 @@ class Trainer:
         patient = stage.patience is None or position.waited < stage.patience
         if position.epoch < stage.epochs and patient:
             return False
-        best = self.folder / "best" / "model.safetensors"
-        load_into(self.model, read_state(best), str(best))
+        assert self._best_weights is not None
+        self.model.load_state_dict(self._best_weights)
+        self._best_weights = None
         position.phase += 1
         position.epoch, position.best, position.waited = 0, inf, 0
+        following = self.phases[position.phase : position.phase + 1]
+        if any(self._scored(phase) != self._scored(other) for other in following):
+            position.kept = inf
         return True
+
+    def _scored(self, phase: Phase) -> tuple[LossConfig, bool]:
+        """Loss of a phase, and whether it takes spectrograms before the inverse transform."""
+        loss, inversion = phase.stage.loss or self.config.loss, self.model.inversion
+        # Learned windows are not those of the loss.
+        plain = inversion is None or inversion.transform is None
+        plain = plain or phase.stage.train == "magnitude"
+        return loss, plain and takes_spectrograms(loss)
 
     def _batches(self, epoch: int, start: int = 0) -> Batches:
         return Batches(
@@ -588,19 +612,17 @@ class Trainer:
             parameter.requires_grad_(True)
         if stage.train == "inversion":
             model.magnitude_network.requires_grad_(False)
-        if stage.train == "magnitude":
+        inversion = None if stage.train == "magnitude" else model.inversion
+        if inversion is not None and phase.depth is not None:
+            inversion = inversion.first(phase.depth)
+        if inversion is not model.inversion:
             model = UnfoldedSeparator(
-                self.model.magnitude_network,
-                None,
-                self.model.stft,
-                self.model.sample_rate,
-                targets=self.model.targets,
+                model.magnitude_network,
+                inversion,
+                model.stft,
+                model.sample_rate,
+                targets=model.targets,
             )
-        elif model.inversion is not None:
-            inversion = model.inversion
-            depth = inversion.config["n_layers"] if phase.depth is None else phase.depth
-            inversion.n_layers = depth
-            inversion.layers[depth:].requires_grad_(False)  # none where layers are tied
         if not any(p.requires_grad for p in model.parameters()):
             raise ValueError(
                 f"stages.{phase.number} (train={stage.train!r}) has no parameters to train"
@@ -629,7 +651,8 @@ class Trainer:
         flag = torch.tensor([float(wish)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum").item() > 0)
 
-    def _save(self, optimizer: Any, *, whole_epoch: bool = False) -> None:
+    def _save(self, optimizer: Any, *, whole_epoch: UnfoldedSeparator | None = None) -> None:
+        """Write the state and, after a whole epoch, the model of the phase."""
         random: Row = {"cpu": torch.get_rng_state()}
         if self.accelerator.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
@@ -643,14 +666,15 @@ class Trainer:
             "history": self.history,
             "steps": self.step_rows,
             "model": self.model.state_dict(),
+            "best": self._best_weights,
             "optimizer": None if optimizer is None else optimizer.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": every,
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        if whole_epoch:
-            self.model.save_pretrained(self.folder / "last")
+        if whole_epoch is not None:
+            whole_epoch.save_pretrained(self.folder / "last")
         write_files([self.folder / "state.pt"], [buffer.getvalue()])
         _write_csv(self.history, self.folder / "log.csv")
         _write_csv(self.step_rows, self.folder / "steps.csv")
@@ -664,7 +688,10 @@ class Trainer:
             difference = _difference(state["config"], to_dict(self.config))
             position = self._checked(Position(**state["position"]), state["optimizer"])
             history, steps = [[dict(row) for row in state[key]] for key in ("history", "steps")]
-            weights = {k: v for k, v in state["model"].items() if isinstance(v, Tensor)}
+            weights, best = (
+                {k: v for k, v in (state[key] or {}).items() if isinstance(v, Tensor)}
+                for key in ("model", "best")
+            )
             random = [each["cpu"] for each in state["random"]]
             scaler = state["scaler"]
         except KeyError as error:
@@ -674,6 +701,9 @@ class Trainer:
             raise ValueError(f"{path} is not the state of a run: {reason}") from None
         if difference:
             raise ValueError(f"{path} is of another configuration: {difference}")
+        if best:
+            load_into(self.model, best, str(path))
+            self._best_weights = best
         load_into(self.model, weights, str(path))
         self.position, self.history, self.step_rows = position, history, steps
         if state["optimizer"] is not None:
@@ -691,7 +721,7 @@ class Trainer:
             as_int(name, value, 0)
         as_int("phase", position.phase, 0, len(self.phases))
         as_int("batch", position.batch, 0, self.epoch_steps)
-        for name in ("loss", "best"):
+        for name in ("loss", "best", "kept"):
             value = getattr(position, name)
             if not isinstance(value, float) or isnan(value):
                 raise ValueError(f"{name}={value!r} must be a number")

@@ -16,7 +16,14 @@ import torch
 from accelerate.state import AcceleratorState
 
 from phaserec import STFT, audio, measures
-from unfolded import GRUMasks, OpenUnmix, UnfoldedInversion, UnfoldedSeparator, metrics
+from unfolded import (
+    ExternalMagnitudes,
+    GRUMasks,
+    OpenUnmix,
+    UnfoldedInversion,
+    UnfoldedSeparator,
+    metrics,
+)
 from unfolded.cli import main
 from unfolded.data import _reported
 from unfolded.train import Trainer
@@ -294,22 +301,49 @@ def test_evaluate_names_files_without_a_partner(unfolded, model):
     assert err.count("\n") == 1
 
 
-def test_export_runs_elsewhere_and_equals_the_network(unfolded, separator, model):
-    code, out, err = unfolded("export", "e/net.pt2", "--model", model, "--frames", 12)
-    assert (code, out) == (0, "e/net.pt2\n")
+UMX = {"targets": ["speech", "noise"], "n_fft": 64, "sample_rate": RATE, "hidden": 6, "n_layers": 2}
+NETWORKS = {
+    "gru": GRUMasks(2, n_fft=64, sample_rate=RATE, hidden=4, n_bands=8),
+    "lstm": OpenUnmix(**UMX),
+    "one-way": OpenUnmix(**UMX, unidirectional=True, n_channels=2),
+}
+
+
+@pytest.mark.parametrize("kind", list(NETWORKS))
+def test_export_runs_elsewhere_for_any_length(unfolded, kind):
+    network = NETWORKS[kind]
+    stft, channels = STFT(64), getattr(network, "n_channels", 1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    UnfoldedSeparator(network.eval(), None, stft, RATE).save_pretrained("model")
+    args = ["export", "-o", "e/net.pt2", "--model", "model", "--channels", channels]
+    assert unfolded(*args) == (0, "e/net.pt2\n", "")
+    inputs = [torch.randn(1, channels, stft.n_samples(n)) for n in (2, 12, 90)]
+    torch.save([(x, stft(x)) for x in inputs], "inputs.pt")
+    # With torch alone, in a process that does not know how it was made.
+    code = "import torch; run = torch.export.load('e/net.pt2').module(); "
+    code += "torch.save([run(*given) for given in torch.load('inputs.pt')], 'outputs.pt')"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for x, y in zip(inputs, torch.load("outputs.pt"), strict=True):
+        with torch.no_grad():
+            torch.testing.assert_close(y, network(x, stft(x)))
+
+
+def test_export_of_a_fixed_length(unfolded, separator, model):
+    code, out, err = unfolded("export", "--model", model, "--frames", 12)
+    assert (code, out) == (0, "network.pt2\n")
     assert "2 layers of misi are not exported" in err
     x = torch.randn(1, 1, separator.stft.n_samples(12))
     X = separator.stft(x)
-    program = torch.export.load("e/net.pt2").module()
+    program = torch.export.load("network.pt2").module()
     with torch.no_grad():
         torch.testing.assert_close(program(x, X), separator.magnitude_network(x, X))
 
 
-def test_export_says_what_is_not_possible(unfolded, model):
-    result = unfolded("export", "net.pt2", "--model", model)
-    if result[0] == 0:
-        pytest.skip("this torch exports recurrent networks for any length")
-    assert_one_line(result, "GRUMasks cannot be exported by torch", "--frames")
+def test_export_says_what_is_not_possible(unfolded):
+    UnfoldedSeparator(ExternalMagnitudes(2), None, STFT(64), RATE).save_pretrained("model")
+    result = unfolded("export", "-o", "net.pt2", "--model", "model")
+    assert_one_line(result, "ExternalMagnitudes cannot be exported by torch")
     assert not Path("net.pt2").exists()
 
 
@@ -331,7 +365,7 @@ def test_export_says_what_is_not_possible(unfolded, model):
         (["evaluate", "x", "--model", "model", "--csv", "c.yaml/t"], ["c.yaml is not a folder"]),
         (["evaluate", "x", "--model", "model", "--metrics", "sdrr"], ["'sdrr'", "'sdr'"]),
         (["evaluate", "x", "--model", "model", "--target", "bass"], ["'bass'", "speech, noise"]),
-        (["export", "x.pt2", "--model", "c.yaml"], ["does not exist"]),
+        (["export", "-o", "x.pt2", "--model", "c.yaml"], ["does not exist"]),
         (["trian"], ["trian"]),
     ],
 )

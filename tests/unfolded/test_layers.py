@@ -15,11 +15,13 @@ import phaserec
 from phaserec import STFT, measures
 from phaserec._padding import MODES
 from phaserec.algorithms import ALGORITHMS, NonNegative
+from unfolded.bands import mel_bands
 from unfolded.layers import UnfoldedInversion
 from unfolded.windows import LearnedSTFT
 
 NAMES = list(ALGORITHMS)
-EXTRAS = {"refine": True, "learn_windows": True, "checkpoint": True}
+REFINE = {"refine": True, "sample_rate": 16000}
+EXTRAS = {**REFINE, "learn_windows": True, "checkpoint": True}
 F64 = {"dtype": torch.float64}
 
 
@@ -147,6 +149,14 @@ def test_what_cannot_matter_is_not_trained(small_stft):
     assert fixed("mix-incons", train_weights=False) == ["layers.0.logits", "layers.1.logits"]
 
 
+@pytest.mark.parametrize("name", ["misi", "griffin-lim", "aux"])
+def test_what_is_trained_does_not_depend_on_the_gradient_mode(name, small_stft):
+    expected = trained(UnfoldedInversion(name, 2, stft=small_stft, n_sources=2)).keys()
+    with torch.no_grad():
+        net = UnfoldedInversion(name, 2, stft=small_stft, n_sources=2)
+    assert trained(net).keys() == expected
+
+
 @pytest.mark.parametrize("options", [{}, EXTRAS], ids=["plain", "extras"])
 @pytest.mark.parametrize("silent", ["magnitudes", "one source", "everything"])
 @pytest.mark.parametrize("name", NAMES)
@@ -235,6 +245,22 @@ def test_tied_layers_share_parameters(small_stft):
     assert len(list(free.parameters())) == 5 * len(list(tied.parameters()))
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_first_layers_alone(tied, small_stft, small_problem):
+    V, x = small_problem
+    options = {"stft": small_stft, "n_sources": 2, "tied": tied, **F64}
+    net = perturb(UnfoldedInversion("mix-incons", 3, **options))
+    first = net.first(2)
+    assert (net.n_layers, first.n_layers, first.config["n_layers"]) == (3, 2, 2)
+    assert {id(p) for p in first.parameters()} <= {id(p) for p in net.parameters()}
+    other = UnfoldedInversion("mix-incons", 2, **options)
+    other.load_state_dict(first.state_dict())
+    torch.testing.assert_close(first(V, x), other(V, x), rtol=0, atol=0)
+    assert not torch.allclose(net(V, x), first(V, x))
+    with pytest.raises(ValueError, match="n_layers=4 must be"):
+        net.first(4)
+
+
 def test_batch_equals_items(small_stft):
     sources = torch.randn(2, 3, 2, 11, dtype=torch.float64)
     V, x = small_stft(sources).abs(), sources.sum(-2)
@@ -262,7 +288,7 @@ def test_ragged_batch_equals_items(options, mode):
 
 def test_without_a_mixture(small_stft, small_problem):
     V, _ = small_problem
-    net = UnfoldedInversion("griffin-lim", 2, stft=small_stft, n_sources=2, **F64, refine=True)
+    net = UnfoldedInversion("griffin-lim", 2, stft=small_stft, n_sources=2, **F64, **REFINE)
     expected = phaserec.invert(
         V, stft=small_stft, algorithm="griffin-lim", n_iter=2, rng=3, length=9
     )
@@ -274,11 +300,21 @@ def test_without_a_mixture(small_stft, small_problem):
 
 def test_refinement_is_bounded(small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion("misi-mix-first", 1, stft=small_stft, n_sources=2, refine=True, **F64)
+    net = UnfoldedInversion("misi-mix-first", 1, stft=small_stft, n_sources=2, **REFINE, **F64)
     for scale, factor in ((1e6, 8.0), (-1e6, 1 / 8)):
         with torch.no_grad():
             net.layers[0].refinement.outlet.bias.fill_(scale)
         torch.testing.assert_close(net.spectrogram(V, x).abs(), factor * V)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_bands_of_the_refinement_follow_the_sample_rate(rate):
+    stft = STFT(512)
+    net = UnfoldedInversion("misi", 1, stft=stft, n_sources=2, refine=True, sample_rate=rate)
+    bands = net.layers[0].refinement.bands
+    torch.testing.assert_close(bands, torch.from_numpy(mel_bands(64, 512, rate)).float())
+    again = UnfoldedInversion(**net.config, stft=stft)
+    torch.testing.assert_close(again.layers[0].refinement.bands, bands)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +416,7 @@ def test_checkpointing_changes_no_gradient(name, small_stft, small_problem):
 def test_a_few_steps_of_training_reduce_the_error(small_stft):
     sources = torch.randn(4, 2, 40)
     V, x = small_stft(sources).abs(), sources.sum(-2)
-    net = UnfoldedInversion("mix-incons-hard-mag", 3, stft=small_stft, n_sources=2, refine=True)
+    net = UnfoldedInversion("mix-incons-hard-mag", 3, stft=small_stft, n_sources=2, **REFINE)
     optimizer = torch.optim.Adam(net.parameters(), 5e-4)
     errors = []
     for _ in range(10):
@@ -412,6 +448,8 @@ def test_config_and_state_rebuild_the_network(small_stft, small_problem):
         ({"sigma": -1.0}, "sigma=-1.0 must be a number ≥ 0"),
         ({"sigmo": 1.0}, "no hyper-parameter 'sigmo'.*did you mean 'sigma'"),
         ({"momentum": -0.5}, "momentum=-0.5 must be"),
+        ({"refine": True}, "refine=True .* needs a sample_rate"),
+        ({"refine": True, "sample_rate": 0}, "sample_rate=0 must be positive"),
     ],
 )
 def test_arguments(change, message, small_stft):

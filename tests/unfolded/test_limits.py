@@ -120,7 +120,7 @@ def test_chunks_that_hold_no_frame(unfolded, chunk):
     ],
 )
 def test_exports_of_any_size(unfolded, options, word):
-    args = ["export", "net.pt2", "--model", "model", "--frames", 4, *options]
+    args = ["export", "-o", "net.pt2", "--model", "model", "--frames", 4, *options]
     assert_one_line(unfolded(*args), word)
     assert not Path("net.pt2").exists()
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from phaserec import STFT
+from unfolded import losses
 from unfolded.losses import LOSSES, PIT, Loss, combine, get_loss, names
 
 STFT16 = STFT(16, 4)
@@ -194,6 +195,23 @@ def test_pit_of_a_loss_that_is_no_mean_over_sources():
     assert order.tolist() == [[1, 2, 0]] * 3
     with pytest.raises(ValueError, match=r"J=7 sources needs a loss with a pairwise method"):
         PIT(worst)(*signals(n_sources=7)[:2])
+
+
+def test_transforms_are_made_once(monkeypatch):
+    made = []
+
+    def note(n_fft):
+        made.append(n_fft)
+        return STFT(n_fft)
+
+    monkeypatch.setattr(losses, "STFT", note)
+    loss = get_loss("multi-resolution", n_ffts=(18, 34))  # of no other test
+    for _ in range(3):
+        loss(*signals())
+    PIT(loss)(*signals())
+    assert made == [18, 34]
+    with pytest.raises(ValueError, match=r"n_ffts=\[16\] must be an integer"):
+        get_loss("multi-resolution", n_ffts=([16],))(*signals())
 
 
 def test_weighted_sum():

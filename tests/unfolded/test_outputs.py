@@ -77,8 +77,8 @@ def contents():
             ["evaluate", "pairs", "--model", "model", "--json", "model/model.safetensors"],
             "is one of the input files",
         ),
-        (["export", "model/config.json", "--model", "model"], "is one of the input files"),
-        (["export", "pairs", "--model", "model"], "pairs is a folder"),
+        (["export", "-o", "model/config.json", "--model", "model"], "is one of the input files"),
+        (["export", "-o", "pairs", "--model", "model"], "pairs is a folder"),
         (["train", "c.yaml", "model.weights=run/best"], "run/best/model.safetensors"),
     ],
 )

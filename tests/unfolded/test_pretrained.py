@@ -37,6 +37,13 @@ def test_it_is_found_by_name(model, tmp_path, monkeypatch):
         UnfoldedSeparator.from_pretrained("speech-enhancement")
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_loads_where_no_gradient_is_asked(model, mode):
+    x = torch.randn(1, 1, 3000)
+    with mode():
+        torch.testing.assert_close(UnfoldedSeparator.from_pretrained()(x), model(x))
+
+
 def test_it_is_small_and_has_a_card():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 8_000_000
     assert {path.name for path in FOLDER.iterdir()} == {
@@ -48,6 +55,16 @@ def test_it_is_small_and_has_a_card():
     for word in ("Licence", "Trained on", "Limits", "16 kHz"):
         assert word in card
     assert json.loads((FOLDER / "config.json").read_text())["inversion"] is not None
+
+
+def test_its_output_stays(model):
+    n = torch.arange(8000, dtype=torch.float64)
+    x = (0.1 * torch.sin(1e-4 * n**2) * torch.sin(1e-3 * n)).float()
+    with torch.no_grad():
+        speech = model(x[None, None])[0, 0, 0, 500::1000]
+    expected = [-0.00565264, -0.09377699, 0.00986824, 0.00513132]
+    expected += [-0.04802186, -0.00634435, 0.00091524, 0.06509761]
+    torch.testing.assert_close(speech, torch.tensor(expected), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("length", [1, 100, 5000])

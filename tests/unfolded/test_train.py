@@ -305,6 +305,44 @@ def test_a_growing_stage_adds_one_layer_at_a_time(tmp_path):
         before = after
 
 
+def scored_by(monkeypatch, *losses_):
+    scores, rest = iter(losses_), {"si_sdr": None, "si_sdri": None}
+    monkeypatch.setattr(Trainer, "_validate", lambda self, _: {"valid_loss": next(scores)} | rest)
+
+
+def test_models_are_saved_as_their_phase_hears_them(tmp_path):
+    stages = [{"train": "magnitude", "epochs": 1}, {"train": "all", "epochs": 1, "grow": True}]
+    trainer = Trainer(configuration(tmp_path, stages=stages))
+    data = trainer.valid_data
+    x = torch.stack([data[k]["mixture"] for k in range(5)])
+    s = torch.stack([data[k]["sources"] for k in range(5)])
+    for depth, row in zip((0, 1, 2), trainer.run(), strict=True):
+        model = UnfoldedSeparator.from_pretrained(tmp_path / "last")
+        assert (0 if model.inversion is None else model.inversion.n_layers) == depth
+        with torch.no_grad():
+            loss = losses.get_loss("si-sdr")(model(x), s).mean()
+        assert float(loss) == pytest.approx(row["valid_loss"], abs=1e-4)
+
+
+def test_a_worse_phase_does_not_replace_the_best_model(tmp_path, monkeypatch):
+    scored_by(monkeypatch, 1.0, 3.0, 2.0, 0.5)
+    stages = [{"train": "all", "epochs": 1}, {"train": "inversion", "epochs": 2}]
+    stages += [{"train": "all", "epochs": 1, "loss": {"terms": {"l1": 1}}}]
+    trainer = Trainer(configuration(tmp_path, stages=stages))
+    steps = trainer.run()
+    next(steps)
+    first = parameters(trainer.model)
+    next(steps), next(steps)
+    # The phase ends with its own best weights all the same.
+    assert changed(first, parameters(trainer.model))
+    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    assert_same(first, parameters(best))
+    # Another loss cannot be compared with what was before.
+    next(steps)
+    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    assert_same(parameters(trainer.model), parameters(best))
+
+
 def test_training_on_true_magnitudes(tmp_path):
     config = configuration(
         tmp_path,
@@ -324,9 +362,7 @@ def test_patience_ends_a_stage_early(tmp_path):
 
 
 def test_a_stage_ends_with_its_best_weights(tmp_path, monkeypatch):
-    scores = iter([2.0, 1.0, 3.0])
-    rest = {"si_sdr": None, "si_sdri": None}
-    monkeypatch.setattr(Trainer, "_validate", lambda self, _: {"valid_loss": next(scores)} | rest)
+    scored_by(monkeypatch, 2.0, 1.0, 3.0)
     trainer = Trainer(configuration(tmp_path, stages=[{"train": "all", "epochs": 3}]))
     steps = trainer.run()
     next(steps), next(steps)
@@ -406,6 +442,28 @@ def test_metrics_follow_the_best_order_of_a_pit_loss(tmp_path):
     torch.testing.assert_close(value, loss(y.flip(1), s))
 
 
+def test_layers_do_not_depend_on_the_order_of_sources_under_pit(tmp_path):
+    stages = [{"train": "all", "epochs": 1}]
+    pit = {"terms": {"si-sdr": 1}, "pit": True}
+    config = configuration(
+        tmp_path, stages=stages, loss=pit, data__train={"kind": "synthetic", "seconds": 0.05}
+    )
+    trainer, _ = train(config)
+    inversion = trainer.model.inversion.double()
+    s = torch.randn(2, 100, dtype=torch.float64)
+    V, x = trainer.model.stft(s).abs(), s.sum(0)
+    torch.testing.assert_close(inversion(V.flip(0), x).flip(0), inversion(V, x))
+    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    assert not any(layer.logits.any() for layer in best.inversion.layers)
+    for name in ("train_weights", "refine"):
+        changes = {"loss": pit, f"model__inversion__{name}": True}
+        with pytest.raises(ValueError, match=rf"inversion\.{name}=True .* pit=True"):
+            configuration(tmp_path, stages=stages, **changes)
+        # The network alone may be trained in any order.
+        only = [{"train": "magnitude", "loss": pit}, *stages]
+        assert not configuration(tmp_path, stages=only, **changes | {"loss": {}}).any_order
+
+
 def test_losses_on_spectrograms_see_them_before_the_inverse(tmp_path):
     assert takes_spectrograms(LossConfig({"msa": 1, "ri": 2}))
     assert not takes_spectrograms(LossConfig({"msa": 1, "wav-mag": 1}))
@@ -418,6 +476,28 @@ def test_losses_on_spectrograms_see_them_before_the_inverse(tmp_path):
         value = Objective(trainer.model, msa, True)(x, s)
         torch.testing.assert_close(value, msa(trainer.model.spectrogram(x), s))
         assert not torch.allclose(value, msa(trainer.model(x), s))
+
+
+@pytest.mark.parametrize("train_", ["magnitude", "all"])
+def test_validation_runs_the_model_once(tmp_path, train_, monkeypatch):
+    stages = [{"train": train_, "epochs": 1}]
+    config = configuration(tmp_path, stages=stages, loss={"terms": {"msa": 1}})
+    trainer = Trainer(config)
+    model = trainer._prepare_parts(trainer.phases[0]).eval()
+    item = trainer.valid_data[0]
+    x, s = item["mixture"][None], item["sources"][None]
+    msa, solve, runs = losses.get_loss("msa", stft=model.stft), UnfoldedSeparator._solve, []
+    with torch.no_grad():
+        expected = msa(model.spectrogram(x), s), model(x)
+
+        def note(*args):
+            runs.append(args)
+            return solve(*args)
+
+        monkeypatch.setattr(UnfoldedSeparator, "_solve", note)
+        found = Objective(model, msa, True).evaluate(x, s)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert len(runs) == 1
 
 
 def test_the_course_of_the_learning_rate():
