@@ -259,17 +259,19 @@ def griffinlim(
     V = as_array("S", S)
     kind = None if dtype is None else _real_dtype(V, dtype)
     n_fft = _n_fft(V, n_fft)
-    if hop_length is None:
-        hop_length = max((n_fft if win_length is None else win_length) // 4, 1)
-    stft = _forgiving(STFT(n_fft, hop_length, win_length, window, center, False, pad_mode))
+    hop = max((win_length or n_fft) // 4, 1) if hop_length is None else hop_length
+    stft = _forgiving(STFT(n_fft, hop, win_length, window, center, False, pad_mode))
     length = stft.n_samples(V.shape[-1]) if length is None else length
     problem = Problem(V, stft=stft, length=length)
     c = _librosa_start(problem, init, _librosa_rng(random_state, rng))
     # The result has the target magnitudes once more: it is t of the next iteration.
     y = prepare(_LIBROSA, problem, n_iter + 1, init=c, momentum=momentum).result()
-    if kind is None:
-        return cast(ArrayT, as_given(y, S))
-    return cast(ArrayT, namespace(y).astype(y, kind, copy=False))
+    return cast(ArrayT, _returned(y, S, kind))
+
+
+def _returned(y: Array, S: Array, kind: Any) -> Array:
+    """A result in the precision that is asked for, or in that of the magnitudes."""
+    return as_given(y, S) if kind is None else namespace(y).astype(y, kind, copy=False)
 
 
 def _check_drop_in(momentum: float, init: Init) -> None:

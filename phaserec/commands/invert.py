@@ -101,24 +101,31 @@ def run(
         if json_file != STDOUT:
             pages[Path(json_file)] = document.encode()
     if report is not None and followed is not None:
-        from phaserec.commands.experiment import experiment
-        from phaserec.report import render
-
-        page = experiment(
-            given,
-            before,
-            [followed],
-            init=beginning.init,
-            seed=seed,
-            command=command_line(),
-            seconds=seconds,
-        )
-        pages[Path(report)] = render(page).encode()
+        pages[Path(report)] = _page(given, before, followed, beginning.init, seed, seconds)
     _write(waveforms, given, targets, output, subtype, pages)
     for target in [*targets, *pages]:
         print(target, file=stream)
     if json_file == STDOUT:
         write_results({STDOUT: document})
+
+
+def _page(
+    given: Inputs,
+    before: np.ndarray,
+    followed: Followed,
+    init: str | None,
+    seed: int,
+    seconds: float,
+) -> bytes:
+    """The page of a run."""
+    from phaserec.commands.experiment import experiment
+    from phaserec.report import render
+
+    command = command_line()
+    page = experiment(
+        given, before, [followed], init=init, seed=seed, command=command, seconds=seconds
+    )
+    return render(page).encode()
 
 
 def _chosen(

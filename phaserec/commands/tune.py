@@ -80,41 +80,27 @@ def run(
     tried = candidates(algorithms, _grid(algorithms, without(options, Transform)))
     results = (output, csv_file, json_file, plot_file)
     check_targets(*results)
-    if plot_file is not None:
-        _check_plot(plot_file, tried)
+    _check_plot(plot_file, tried)
     items = MixtureFolder(folder, stft, estimates)
     check_results_apart(results, items.paths)
-    check_memory(
-        f"--n-iter {n_iter} with {len(tried)} candidates on {len(items)} items",
-        16 * max(n_iter, 0) * len(tried) * len(items),
-        "try fewer iterations, or fewer values of the hyper-parameters",
-    )
+    _check_size(n_iter, tried, items)
     known = _fingerprints(items)
-    held_out = None
-    if test is not None:
-        held_out = MixtureFolder(test, stft, test_estimates)
+    held_out = None if test is None else MixtureFolder(test, stft, test_estimates)
+    if held_out is not None:
         check_results_apart(results, held_out.paths)
-        _refuse_shared(folder, known, test, _fingerprints(held_out))
-    how: dict[str, Any] = {
-        "stft": stft,
-        "score": score,
-        "source": source,
-        "statistic": statistic,
-        "jobs": jobs,
-    }
+        _refuse_shared(folder, known, str(held_out.folder), _fingerprints(held_out))
+    how: dict[str, Any] = {"stft": stft, "score": score, "source": source}
+    how |= {"statistic": statistic, "jobs": jobs}
     found = watched(search(items, tried, n_iter, strategy=strategy, seed=seed, **how))
     best = found.ranking()[0]
     start = float(found.curve(found.candidates.index(best.candidate))[0])
     as_given = _as_given(items, how)
-    unit = METRICS[score].unit
-    what = f"{statistic} {score} of {source or 'all sources'}" + (f" in {unit}" if unit else "")
+    what = _title(statistic, score, source)
     stream = words_to(output, csv_file, json_file)
     _print(found, start, as_given, what, items, stream)
     tuning: dict[str, Any] = {
         "versions": _versions(),
-        "score": score,
-        "source": source,
-        "statistic": statistic,
+        **{name: how[name] for name in ("score", "source", "statistic")},
         "magnitudes": "oracle" if estimates is None else "estimates",
         "strategy": strategy,
         "seed": seed,
@@ -126,10 +112,9 @@ def run(
     }
     if held_out is not None:
         tuning["test"] = _tested(held_out, best, how, stream)
-    tuning["grid"] = _curves(found)
-    tuning["files"] = presets.describe_files(known)
-    candidate = best.candidate
-    preset = presets.Preset(candidate.algorithm, best.n_iter, candidate.hyper, stft, tuning)
+    tuning |= {"grid": _curves(found), "files": presets.describe_files(known)}
+    chosen = best.candidate
+    preset = presets.Preset(chosen.algorithm, best.n_iter, chosen.hyper, stft, tuning)
     contents: dict[str, str | bytes] = {output: presets.text(preset)}
     if csv_file is not None:
         contents[csv_file] = _csv(found)
@@ -137,9 +122,29 @@ def run(
         contents[json_file] = as_json(_document(preset, found))
     if plot_file is not None:
         contents[plot_file] = _plot(plot_file, found, start, as_given, what)
+    _deliver(contents, stream)
+
+
+def _title(statistic: str, score: str, source: str | None) -> str:
+    """What is counted, with its unit."""
+    unit = METRICS[score].unit
+    return f"{statistic} {score} of {source or 'all sources'}" + (f" in {unit}" if unit else "")
+
+
+def _check_size(n_iter: int, tried: Sequence[Candidate], items: MixtureFolder) -> None:
+    """Raise ValueError if the scores would not fit into memory."""
+    check_memory(
+        f"--n-iter {n_iter} with {len(tried)} candidates on {len(items)} items",
+        16 * max(n_iter, 0) * len(tried) * len(items),
+        "try fewer iterations, or fewer values of the hyper-parameters",
+    )
+
+
+def _deliver(contents: Mapping[str, str | bytes], stream: TextIO) -> None:
+    """Write the results, and say where they are."""
     write_results(contents)
-    for name in results:
-        if name not in (None, STDOUT):
+    for name in contents:
+        if name != STDOUT:
             print(name, file=stream)
 
 
@@ -253,8 +258,10 @@ def _document(preset: presets.Preset, found: Search) -> dict[str, Any]:
     }
 
 
-def _check_plot(name: str, tried: Sequence[Candidate]) -> None:
+def _check_plot(name: str | None, tried: Sequence[Candidate]) -> None:
     """Raise ValueError if it is clear now that scores over σ cannot be drawn."""
+    if name is None:
+        return
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError:
