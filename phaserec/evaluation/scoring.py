@@ -219,7 +219,7 @@ def by_source(
     Returns
     -------
     array, shape (J,)
-        In the unit of the metric; float64 unless it has gradients, NaN for a silent reference.
+        float64, in the unit of the metric; NaN for a silent reference.
 
     Raises
     ------
