@@ -183,7 +183,7 @@ def wiener(sources: np.ndarray) -> np.ndarray:
 
 
 def of_network(network: Any, targets: Sequence[str]) -> Magnitudes:
-    """Magnitudes of a network of :mod:`unfolded.magnitude`."""
+    """Magnitudes of a network of :mod:`unfolded.estimators`."""
     import torch
 
     if not set(SOURCES) <= set(targets):
@@ -214,7 +214,7 @@ def model(folder: str) -> Magnitudes:
 
 def open_unmix(path: str) -> Magnitudes:
     """Open-Unmix with weights from a file, or from a folder with speech*.pth and noise*.pth."""
-    from unfolded.magnitude import OpenUnmix
+    from unfolded.estimators import OpenUnmix
 
     place = Path(path)
     weights: Any = place

@@ -180,7 +180,7 @@ def test_a_model_for_something_else_is_refused(script, pairs, tmp_path, monkeypa
 
 def test_open_unmix_weights_from_a_folder_or_a_file(script, tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from unfolded.magnitude import OpenUnmix
+    from unfolded.estimators import OpenUnmix
 
     network = OpenUnmix(["speech", "noise"], hidden=8).eval()
     for name, part in network.target_models.items():

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Any
 from phaserec._words import remedy
 
 if TYPE_CHECKING:
-    from unfolded.layers import UnfoldedInversion
-    from unfolded.losses import PIT, combine, get_loss
-    from unfolded.magnitude import ExternalMagnitudes, GRUMasks, OpenUnmix, oracle_magnitudes
-    from unfolded.model import UnfoldedSeparator, shipped_models
+    from unfolded.estimators import ExternalMagnitudes, GRUMasks, OpenUnmix, oracle_magnitudes
+    from unfolded.layers.inversion import UnfoldedInversion
+    from unfolded.losses.permutation import PIT
+    from unfolded.losses.registry import combine, get_loss
+    from unfolded.separator import UnfoldedSeparator, shipped_models
 
 _HOME = {
     "PIT": "unfolded.losses",
-    "ExternalMagnitudes": "unfolded.magnitude",
-    "GRUMasks": "unfolded.magnitude",
-    "OpenUnmix": "unfolded.magnitude",
+    "ExternalMagnitudes": "unfolded.estimators",
+    "GRUMasks": "unfolded.estimators",
+    "OpenUnmix": "unfolded.estimators",
     "UnfoldedInversion": "unfolded.layers",
-    "UnfoldedSeparator": "unfolded.model",
+    "UnfoldedSeparator": "unfolded.separator",
     "combine": "unfolded.losses",
     "get_loss": "unfolded.losses",
-    "oracle_magnitudes": "unfolded.magnitude",
-    "shipped_models": "unfolded.model",
+    "oracle_magnitudes": "unfolded.estimators",
+    "shipped_models": "unfolded.separator",
 }
 
 __all__ = [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from phaserec.audio import Audio
     from phaserec.report import Report
-    from unfolded.model import UnfoldedSeparator
+    from unfolded.separator import UnfoldedSeparator
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,8 +66,8 @@ def train(config: str, overrides: tuple[str, ...], resume: bool) -> None:
     from pathlib import Path
 
     from phaserec._files import check_apart
-    from unfolded.config import load_config
-    from unfolded.train import SETTINGS, Trainer
+    from unfolded.training.config import load_config
+    from unfolded.training.trainer import SETTINGS, Trainer
 
     settings = load_config(config, overrides)
     if not resume:
@@ -141,9 +141,9 @@ def separate(
 
     from phaserec import audio
     from phaserec._files import check_apart, check_folder, distinct, write_files
-    from unfolded.metrics import check_channels
-    from unfolded.metrics import separate as separate_samples
-    from unfolded.model import model_files
+    from unfolded.inference import check_channels
+    from unfolded.inference import separate as separate_samples
+    from unfolded.separator import model_files
 
     kind = audio.encoding(Path("source.wav"), subtype)[1]
     check_folder(f"-o {output}", Path(output))
@@ -261,9 +261,9 @@ def evaluate(
     from phaserec.commands.evaluate import choose, deliver
     from phaserec.commands.results import check_targets
     from phaserec.corpus.folders import audio_files
-    from unfolded.metrics import SCORES
-    from unfolded.metrics import evaluate as rows_of
-    from unfolded.model import model_files
+    from unfolded.inference import SCORES
+    from unfolded.inference import evaluate as rows_of
+    from unfolded.separator import model_files
 
     chosen = choose(metrics, SCORES, with_mixture=True, program="unfolded")
     check_targets(csv_file, json_file)
@@ -307,7 +307,7 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
 
     from phaserec._files import check_apart, write_files
     from phaserec.commands.results import check_targets
-    from unfolded.model import model_files
+    from unfolded.separator import model_files
 
     check_targets(output)
     check_apart([Path(output)], model_files(model_folder))
@@ -319,7 +319,7 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch about itself
-            from unfolded.recurrent import scanned
+            from unfolded.nn.recurrent import scanned
 
             program = torch.export.export(
                 scanned(network), inputs[0], dynamic_shapes=dynamic if frames is None else None
@@ -362,7 +362,7 @@ def _export_input(stft: Any, frames: int, channels: int) -> tuple[Any, Any]:
 
 def _load_model(folder: str, device: str) -> "UnfoldedSeparator":
     from phaserec.commands.devices import check_device
-    from unfolded.model import UnfoldedSeparator
+    from unfolded.separator import UnfoldedSeparator
 
     check_device(device)
     return UnfoldedSeparator.from_pretrained(folder).to(device)

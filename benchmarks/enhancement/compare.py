@@ -23,8 +23,9 @@ from phaserec.evaluation import score
 from phaserec.solving import prepare
 from phaserec.tuning.strategies import SIGMAS
 from unfolded import UnfoldedSeparator
-from unfolded.config import build_dataset, load_config
 from unfolded.data import file_pairs
+from unfolded.training.build import build_dataset
+from unfolded.training.config import load_config
 
 METRICS = ("si-sdr", "sdr", "pesq", "estoi")
 PROBLEMS = ("mix-incons", "mix-incons-hard-mag", "mag-incons-hard-mix")

@@ -25,8 +25,8 @@ from unfolded import (
     metrics,
 )
 from unfolded.cli import main
-from unfolded.data import _reported
-from unfolded.train import Trainer
+from unfolded.data.files import _reported
+from unfolded.training.trainer import Trainer
 
 RATE = 8000
 CONFIG = """

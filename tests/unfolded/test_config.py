@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from phaserec import STFT
-from unfolded.config import (
+from unfolded.data import Augmentation
+from unfolded.training.build import build_dataset, build_loss, build_model, build_stft
+from unfolded.training.config import (
     Config,
     DataConfig,
     InversionConfig,
@@ -17,16 +19,11 @@ from unfolded.config import (
     StageConfig,
     StftConfig,
     SyntheticConfig,
-    build_dataset,
-    build_loss,
-    build_model,
-    build_stft,
     config_from,
     load_config,
     save_config,
     to_dict,
 )
-from unfolded.data import Augmentation
 
 EXAMPLE = """
 output: runs/speech

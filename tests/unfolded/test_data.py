@@ -7,7 +7,6 @@ import pytest
 import soundfile
 import torch
 
-from unfolded import data as module
 from unfolded.data import (
     AudioFileWarning,
     Augmentation,
@@ -18,6 +17,7 @@ from unfolded.data import (
     SpeakersDataset,
     SyntheticDataset,
     audio_files,
+    files,
     loader,
 )
 
@@ -26,7 +26,7 @@ RATE = 8000
 
 @pytest.fixture(autouse=True)
 def _nothing_reported():
-    module._reported.clear()
+    files._reported.clear()
 
 
 def write(path, samples, rate=RATE):

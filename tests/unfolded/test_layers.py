@@ -15,9 +15,9 @@ import phaserec
 from phaserec import STFT, measures
 from phaserec._padding import MODES
 from phaserec.algorithms import ALGORITHMS, NonNegative
-from unfolded.bands import mel_bands
 from unfolded.layers import UnfoldedInversion
-from unfolded.windows import LearnedSTFT
+from unfolded.nn.bands import mel_bands
+from unfolded.nn.windows import LearnedSTFT
 
 NAMES = list(ALGORITHMS)
 REFINE = {"refine": True, "sample_rate": 16000}

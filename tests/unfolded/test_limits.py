@@ -13,10 +13,10 @@ from accelerate.state import AcceleratorState
 from phaserec import STFT, _memory
 from phaserec.corpus import workers
 from unfolded import GRUMasks, UnfoldedInversion, UnfoldedSeparator
-from unfolded.bands import mel_bands
 from unfolded.cli import main
-from unfolded.config import load_config
-from unfolded.magnitude import build
+from unfolded.estimators import build
+from unfolded.nn.bands import mel_bands
+from unfolded.training.config import load_config
 
 CONFIG = """
 output: run

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from phaserec import STFT
-from unfolded import losses
-from unfolded.losses import LOSSES, PIT, Loss, combine, get_loss, names
+from unfolded.losses import LOSSES, PIT, Loss, combine, get_loss, names, spectrograms
 
 STFT16 = STFT(16, 4)
 SPECTRAL = ["ri", "ri-mag", "ri-istft", "ri-istft-mag", "mag-ri-istft", "wav-mag", "msa", "psa"]
@@ -204,7 +203,7 @@ def test_transforms_are_made_once(monkeypatch):
         made.append(n_fft)
         return STFT(n_fft)
 
-    monkeypatch.setattr(losses, "STFT", note)
+    monkeypatch.setattr(spectrograms, "STFT", note)
     loss = get_loss("multi-resolution", n_ffts=(18, 34))  # of no other test
     for _ in range(3):
         loss(*signals())

@@ -11,8 +11,8 @@ from accelerate.state import AcceleratorState
 from phaserec import STFT, report
 from unfolded import GRUMasks, OpenUnmix, UnfoldedSeparator
 from unfolded.cli import main
-from unfolded.config import load_config
-from unfolded.train import Trainer
+from unfolded.training.config import load_config
+from unfolded.training.trainer import Trainer
 
 CONFIG = """
 output: run

@@ -12,7 +12,7 @@ from phaserec import audio, measures
 from unfolded import UnfoldedSeparator
 from unfolded.cli import main
 from unfolded.data import file_pairs
-from unfolded.model import DEFAULT_MODEL, shipped_models
+from unfolded.separator import DEFAULT_MODEL, shipped_models
 
 FOLDER = Path(__file__).parents[2] / "unfolded" / "pretrained" / "speech-enhancement"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from unfolded.recurrent import Scanned, scanned
+from unfolded.nn.recurrent import Scanned, scanned
 
 
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"batch_first": True, "num_layers": 2}])

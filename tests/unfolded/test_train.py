@@ -13,9 +13,11 @@ from accelerate.state import AcceleratorState, GradientState
 
 import unfolded
 from unfolded import UnfoldedSeparator, losses
-from unfolded.config import LossConfig, OptimizerConfig, config_from, save_config
 from unfolded.data import Batches, loader
-from unfolded.train import Objective, Trainer, rate_factor, takes_spectrograms
+from unfolded.training.config import LossConfig, OptimizerConfig, config_from, save_config
+from unfolded.training.objective import Objective, takes_spectrograms
+from unfolded.training.optimizers import rate_factor
+from unfolded.training.trainer import Trainer
 
 GRU = {"name": "gru", "options": {"hidden": 6, "n_bands": 5, "n_layers": 1}}
 UMX = {"name": "open-unmix", "options": {"hidden": 6, "n_layers": 2, "dropout": 0.3}}

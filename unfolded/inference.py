@@ -10,8 +10,8 @@ import torch
 
 from phaserec import audio
 from phaserec.evaluation import Metric, Row, score
-from unfolded.data import AudioFile, file_pairs
-from unfolded.model import UnfoldedSeparator
+from unfolded.data.files import AudioFile, file_pairs
+from unfolded.separator import UnfoldedSeparator
 
 SCORES = ("snr", "snri", "si-sdr", "si-sdri", "sdr", "sdri")
 """Metrics of an evaluation, unless others are asked for."""

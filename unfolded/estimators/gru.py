@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from phaserec._xp import as_int
-from unfolded.bands import mel_bands
-from unfolded.magnitude.masks import get_mask
+from unfolded.nn.bands import mel_bands
+from unfolded.nn.masks import get_mask
 
 # Compresses magnitudes: about −100 dB of full scale with common windows.
 _FLOOR = 1e-5
@@ -35,7 +35,7 @@ class GRUMasks(nn.Module):
     n_layers : int, default 2
         Number of GRU layers.
     mask : str, default "sigmoid"
-        Activation, see :mod:`unfolded.magnitude.masks`.
+        Activation, see :mod:`unfolded.nn.masks`.
 
     Raises
     ------

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from phaserec import STFT
-from unfolded.bands import mel_bands
-from unfolded.magnitude import (
+from unfolded.estimators import (
     MASKS,
     NETWORKS,
     ExternalMagnitudes,
@@ -19,7 +18,8 @@ from unfolded.magnitude import (
     get_mask,
     oracle_magnitudes,
 )
-from unfolded.magnitude.open_unmix import max_bin_of
+from unfolded.estimators.open_unmix import max_bin_of
+from unfolded.nn.bands import mel_bands
 
 # What torch.save of the official module holds, per target.
 OFFICIAL = {

@@ -6,223 +6,33 @@ problem whose mixing weights, magnitudes and transform may be trained.
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from itertools import repeat
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
-from phaserec import STFT, Problem, projectors
+from phaserec import STFT, Problem
 from phaserec._typing import Projectors
 from phaserec._xp import as_int
 from phaserec.algorithms import (
     ALGORITHMS,
     Algorithm,
     Hyper,
-    Range,
     configure,
     momentum,
 )
 from phaserec.algorithms.combinators import estimate
-from phaserec.problem import shares
-from unfolded.bands import mel_bands
-from unfolded.windows import LearnedSTFT
+from unfolded.layers.corrections import MagnitudeRefinement
+from unfolded.layers.parameters import TrainedValue, is_trained
+from unfolded.layers.problem import LayerProblem
+from unfolded.layers.recompute import recomputed
+from unfolded.nn.windows import LearnedSTFT
 
 # Layers, and sources: beyond this nobody could wait for a network, or for its refusal.
 _MOST = 1000
 
 
-class LayerProblem:
-    """What one layer shows its step function in place of the :class:`phaserec.Problem`.
-
-    Everything that is not trained comes from the problem itself.
-
-    Parameters
-    ----------
-    problem : Problem
-        The problem.
-    stft : STFT or LearnedSTFT
-        Transform of the consistency projector.
-    X : Tensor, shape (..., F, T), or None
-        Spectrogram of the mixture in that transform.
-    logits : Tensor, shape (J, 1, 1)
-        Added to the logarithm of the mixing weights before they are normalised; 0 keeps them.
-    magnitudes : Tensor, shape (..., J, F, T), optional
-        Target magnitudes in place of those of the problem.
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        stft: Any,
-        X: Tensor | None,
-        logits: Tensor,
-        magnitudes: Tensor | None = None,
-    ) -> None:
-        self._problem = problem
-        self._X = X
-        self._logits = logits
-        self.stft = stft
-        own = cast(Tensor, problem.magnitudes)
-        self.magnitudes = own if magnitudes is None else magnitudes
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)  # copying and pickling ask before _problem exists
-        return getattr(self._problem, name)
-
-    @property
-    def X(self) -> Tensor:
-        """Complex spectrogram of the mixture, ``(..., F, T)``."""
-        self._problem.require_mixture()
-        assert self._X is not None
-        return self._X
-
-    @property
-    def mixing_weights(self) -> Tensor:
-        """Λ of the soft mixing term with the layer's correction, ``(..., J, F, T)``."""
-        refined = self.magnitudes is not self._problem.magnitudes
-        own = cast(Tensor, self._problem.mixing_weights)
-        return self._corrected(shares(self.magnitudes) if refined else own)
-
-    def _corrected(self, own: Tensor) -> Tensor:
-        """Softmax over the sources of the logarithm of the weights plus the logits."""
-        # The logarithm is left out: it has no gradient where a weight is 0.
-        raised = own * (self._logits - self._logits.max()).exp()
-        total = raised.sum(-3, keepdim=True)
-        return raised / total.clamp_min(torch.finfo(total.dtype).tiny)
-
-    def mag(self, S: Tensor) -> Tensor:
-        """P_mag with the layer's magnitudes, ``(..., J, F, T)``."""
-        return projectors.magnitude(S, self.magnitudes)
-
-    def cons(self, S: Tensor) -> Tensor:
-        """P_cons with the layer's transform, ``(..., J, F, T)``."""
-        return projectors.consistency(S, self.stft, self._problem.length, self._problem.lengths)
-
-    def waveforms(self, S: Tensor) -> Tensor:
-        """Waveforms ``(..., J, time)`` by the layer's transform."""
-        p = self._problem
-        return self.stft.inverse(S, length=p.length, lengths=p.lengths)
-
-    def mix(self, S: Tensor, weights: Any = None) -> Tensor:
-        """P_mix: with the weights given, else with the corrected ``1/J``, ``(..., J, F, T)``."""
-        if weights is None:
-            weights = self._corrected(torch.full_like(self._logits, 1 / S.shape[-3]))
-        return projectors.mixing(S, self.X, weights)
-
-
-class MagnitudeRefinement(nn.Module):
-    """Bounded multiplicative correction of magnitudes, ``V · exp(b tanh(net))``, at first 1.
-
-    The network, a GRU in both directions of time, sees the target magnitudes, those of the current
-    estimate and those of the mixture, gathered into bands and relative to the mean of the mixture
-    in each frame, so that it does not depend on the level; it corrects bands. Silence stays zero
-    inside it, so the end of a shorter item in a batch is like the end of the signal.
-
-    Parameters
-    ----------
-    n_sources : int
-        Number of sources J.
-    n_fft : int
-        Transform length; F = n_fft // 2 + 1.
-    sample_rate : float
-        Sample rate in Hz.
-    n_bands : int, default 64
-        Number of bands, at most F; mel-spaced from 0 Hz to half the sample rate.
-    hidden : int, default 128
-        Units of the GRU in each direction.
-    bound : float, default log 8
-        Largest logarithm b of a correction.
-    dtype : torch.dtype, optional
-        Floating-point type of the parameters.
-    """
-
-    def __init__(
-        self,
-        n_sources: int,
-        n_fft: int,
-        sample_rate: float,
-        *,
-        n_bands: int = 64,
-        hidden: int = 128,
-        bound: float = math.log(8),
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        self.bound = bound
-        n_bands = min(n_bands, n_fft // 2 + 1)
-        bands = torch.from_numpy(mel_bands(n_bands, n_fft, sample_rate))
-        bands = bands.to(dtype or torch.get_default_dtype())
-        self.bands: Tensor
-        self.spread: Tensor
-        self.register_buffer("bands", bands, False)
-        self.register_buffer("spread", (bands / bands.sum(0)).T.contiguous(), False)
-        # Without biases zeros stay zeros.
-        self.inlet = nn.Linear((2 * n_sources + 1) * n_bands, hidden, bias=False, dtype=dtype)
-        self.gru = nn.GRU(
-            hidden, hidden, bias=False, batch_first=True, bidirectional=True, dtype=dtype
-        )
-        self.outlet = nn.Linear(2 * hidden, n_sources * n_bands, dtype=dtype)
-        nn.init.zeros_(self.outlet.weight)
-        nn.init.zeros_(self.outlet.bias)
-
-    def forward(self, V: Tensor, S: Tensor, total: Tensor) -> Tensor:
-        """Correct magnitudes.
-
-        Parameters
-        ----------
-        V : Tensor, shape (..., J, F, T)
-            Target magnitudes.
-        S : Tensor, shape (..., J, F, T)
-            Current estimate, complex.
-        total : Tensor, shape (..., F, T)
-            Magnitudes of the mixture.
-
-        Returns
-        -------
-        Tensor, shape (..., J, F, T)
-            Corrected magnitudes, between ``V exp(−b)`` and ``V exp(b)``.
-        """
-        total = total.unsqueeze(-3).expand(*V.shape[:-3], 1, *V.shape[-2:])
-        parts = torch.cat([V, S.abs(), total], -3).to(self.bands.dtype)
-        level = parts[..., -1:, :, :].mean(-2, keepdim=True) + 1e-8
-        features = (self.bands @ parts / level).log1p().flatten(-3, -2)
-        features = features.reshape(-1, *features.shape[-2:]).transpose(1, 2)
-        hidden, _ = self.gru(self.inlet(features).tanh())
-        bands = self.outlet(hidden).transpose(1, 2)
-        bands = bands.reshape(*V.shape[:-2], self.bands.shape[0], V.shape[-1])
-        return V * (self.bound * (self.spread @ bands).tanh()).to(V.dtype).exp()
-
-
-class _Value(nn.Module):
-    """A number that is trained inside its range, starting at exactly the value given.
-
-    With a lower bound it is ``low + scale · |raw|``; the scale is the distance of the start from
-    the bound (1 for a start on it), so a step of an optimiser is relative to the start. The slope
-    at ``raw = 0`` is taken as 1, hence a start at the bound is trained like any other.
-    """
-
-    def __init__(self, start: float, allowed: Range, shape: tuple[int, ...], dtype: Any) -> None:
-        super().__init__()
-        self.low, self.high = allowed.low, allowed.high
-        bounded = self.low > -math.inf
-        distance = start - self.low if bounded else start
-        scale = distance if bounded and distance > 0 else 1.0
-        self.scale: Tensor
-        self.register_buffer("scale", torch.tensor(scale, dtype=dtype))
-        self.raw = nn.Parameter(torch.full(shape, distance / scale, dtype=dtype))
-
-    def forward(self) -> Tensor:
-        value: Tensor = self.raw
-        if self.low > -math.inf:
-            value = self.low + self.scale * torch.where(value >= 0, value, -value)
-        return value.clamp(max=self.high) if self.high < math.inf else value
-
-
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """One iteration with its parameters."""
 
     def __init__(
@@ -239,12 +49,12 @@ class _Layer(nn.Module):
         super().__init__()
         self.entry = entry
         self.accelerated = accelerated
-        trained = {h.name: h for h in known if _is_trained(h, hyper[h.name])}
+        trained = {h.name: h for h in known if is_trained(h, hyper[h.name])}
         self.constants = {name: value for name, value in hyper.items() if name not in trained}
         self.hyper = nn.ModuleDict()
         for name, h in trained.items():
             assert h.range is not None
-            value = _Value(float(hyper[name]), h.range, shapes.get(name, ()), dtype)
+            value = TrainedValue(float(hyper[name]), h.range, shapes.get(name, ()), dtype)
             self.hyper[f"{name}_"] = value  # some names are attributes of ModuleDict
         self.logits = nn.Parameter(torch.zeros(n_sources, 1, 1, dtype=dtype))
         self.refinement = refinement
@@ -302,7 +112,7 @@ class UnfoldedInversion(nn.Module):
     sample_rate : float, optional
         Sample rate in Hz, which the bands of ``refine`` follow; nothing else needs it.
     learn_windows : bool, default False
-        Train the windows of the transform, see :class:`~unfolded.windows.LearnedSTFT`.
+        Train the windows of the transform, see :class:`~unfolded.nn.windows.LearnedSTFT`.
     checkpoint : bool, default False
         Keep about 2 √K states and compute the rest again in the backward pass, each layer twice.
     dtype : torch.dtype, optional
@@ -403,7 +213,7 @@ class UnfoldedInversion(nn.Module):
             return MagnitudeRefinement(n_sources, stft.n_fft, sample_rate, dtype=dtype)
 
         self.layers = nn.ModuleList(
-            _Layer(entry, accelerated, known, values, shapes, n_sources, refinement(), dtype)
+            Layer(entry, accelerated, known, values, shapes, n_sources, refinement(), dtype)
             for _ in range(1 if tied else self.n_layers)
         )
         self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None
@@ -561,7 +371,7 @@ class UnfoldedInversion(nn.Module):
             size = max(math.isqrt(self.n_layers), 1)
             for first in range(0, self.n_layers, size):
                 segment = range(first, min(first + size, self.n_layers))
-                state = _recomputed(self._segment, state, segment, problem, X)
+                state = recomputed(self._segment, state, segment, problem, X)
         else:
             for k in range(self.n_layers):
                 state = self._layer(state, k, problem, X)
@@ -572,7 +382,7 @@ class UnfoldedInversion(nn.Module):
 
     def _segment(self, state: Any, segment: range, problem: Problem, X: Any) -> Any:
         for k in segment:
-            state = _recomputed(self._layer, state, k, problem, X)
+            state = recomputed(self._layer, state, k, problem, X)
         return state
 
     def _freeze_unreached(self) -> None:
@@ -592,35 +402,3 @@ class UnfoldedInversion(nn.Module):
                 gradients = torch.autograd.grad(energy, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
-
-
-def _recomputed(run: Callable[..., Any], state: Any, *rest: Any) -> Any:
-    """``run(state, *rest)``, computed a second time in the backward pass."""
-
-    # Tensors are arguments of their own: torch then stores them as it stores saved tensors, and
-    # the function, which lives as long as the graph, must not hold them.
-    tensors = _tensors(state)
-    outline = _with_tensors(state, repeat(tensors[0].new_empty(0)))
-
-    def on_tensors(*given: Tensor) -> Any:
-        return run(_with_tensors(outline, iter(given)), *rest)
-
-    return recompute(on_tensors, *tensors, use_reentrant=False)
-
-
-def _is_trained(h: Hyper, value: Any) -> bool:
-    return h.range is not None and h.kind is float and not isinstance(value, str)
-
-
-def _tensors(state: Any) -> list[Tensor]:
-    """Tensors in a state, in order."""
-    if isinstance(state, tuple):
-        return [tensor for part in state for tensor in _tensors(part)]
-    return [state] if isinstance(state, Tensor) else []
-
-
-def _with_tensors(state: Any, tensors: Iterator[Tensor]) -> Any:
-    """The state with its tensors replaced in order."""
-    if isinstance(state, tuple):
-        return tuple(_with_tensors(part, tensors) for part in state)
-    return next(tensors) if isinstance(state, Tensor) else state

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from phaserec import STFT, Problem
 from phaserec._files import check_name, read_settings, write_files
 from unfolded.checkpoints import WEIGHTS, load_into, read_state, write_state
-from unfolded.layers import UnfoldedInversion
-from unfolded.magnitude import NETWORKS, build
+from unfolded.estimators import NETWORKS, build
+from unfolded.layers.inversion import UnfoldedInversion
 
 _CONFIG = "config.json"
 _FORMAT = 1
@@ -28,7 +28,7 @@ class UnfoldedSeparator(nn.Module):
     Parameters
     ----------
     magnitude_network : nn.Module
-        Estimator ``network(mixture, spectrogram) -> magnitudes``, see :mod:`unfolded.magnitude`.
+        Estimator ``network(mixture, spectrogram) -> magnitudes``, see :mod:`unfolded.estimators`.
     inversion : UnfoldedInversion or None
         The layers; None (K = 0) gives the sources the phase of the mixture.
     stft : STFT
@@ -177,14 +177,14 @@ class UnfoldedSeparator(nn.Module):
         ------
         ValueError
             If a part cannot be described: a network that is not one of
-            ``unfolded.magnitude.NETWORKS``, or an algorithm that is not registered.
+            ``unfolded.estimators.NETWORKS``, or an algorithm that is not registered.
         """
         kinds = {cls: name for name, cls in NETWORKS.items()}
         kind = kinds.get(type(self.magnitude_network))
         if kind is None:
             raise ValueError(
                 f"magnitude network {type(self.magnitude_network).__name__} cannot be saved: it "
-                f"is not in unfolded.magnitude.NETWORKS ({', '.join(NETWORKS)})"
+                f"is not in unfolded.estimators.NETWORKS ({', '.join(NETWORKS)})"
             )
         network: Any = self.magnitude_network
         return {

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from math import cos, inf, isfinite, isnan, pi, prod
+from math import inf, isfinite, isnan, prod
 from pathlib import Path
 from typing import Any
 
@@ -31,199 +31,38 @@ from phaserec._xp import as_int
 from phaserec.corpus.workers import available_cores
 from phaserec.evaluation.tables import csv_text
 from unfolded.checkpoints import load_into
-from unfolded.config import (
+from unfolded.data.batches import Batches, loader
+from unfolded.data.mixtures import Mixtures
+from unfolded.separator import UnfoldedSeparator, model_files
+from unfolded.training.build import build_dataset, build_loss, build_model
+from unfolded.training.config import (
     Config,
     LossConfig,
-    OptimizerConfig,
     StageConfig,
-    build_dataset,
-    build_loss,
-    build_model,
     save_config,
     to_dict,
 )
-from unfolded.data import Batches, Mixtures, loader
-from unfolded.losses import LOSSES, PIT, get_loss
-from unfolded.magnitude import ExternalMagnitudes, oracle_magnitudes
-from unfolded.model import UnfoldedSeparator, model_files
+from unfolded.training.objective import Objective, takes_spectrograms
+from unfolded.training.optimizers import build_optimizer, rate_factor
+from unfolded.training.phases import Phase, phases
 
 # What may differ between a run and its continuation: it does not change the steps done so far.
 _FREE = ("output", "logging", "save_every", "cpu", "data.workers", "epochs", "patience")
 
+
 SETTINGS = "config.yaml"
 """Name of the configuration in the folder of a run."""
+
+
 # Whole numbers of a position.
 _COUNTS = ("phase", "epoch", "batch", "steps", "epochs", "waited")
+
+
 # Reading processes for each core at most.
 _CROWD = 4
 
+
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stage, or one depth of a stage that grows.
-
-    Attributes
-    ----------
-    number : int
-        Number of the stage, from 0.
-    stage : StageConfig
-        The stage.
-    depth : int or None
-        Layers in use; None for all of them.
-    """
-
-    number: int
-    stage: StageConfig
-    depth: int | None = None
-
-
-def phases(config: Config) -> list[Phase]:
-    """Phases of a run in order.
-
-    Parameters
-    ----------
-    config : Config
-        The configuration.
-
-    Returns
-    -------
-    list of Phase
-        One for each stage, and for each depth of a stage that grows.
-    """
-    found = []
-    for number, stage in enumerate(config.stages):
-        depths: list[int | None] = [None]
-        if stage.grow:
-            assert config.model.inversion is not None
-            depths = list(range(1, config.model.inversion.n_layers + 1))
-        found += [Phase(number, stage, depth) for depth in depths]
-    return found
-
-
-class Objective(nn.Module):
-    """Model and loss as one module, which is what several processes share.
-
-    Under mixed precision only the magnitude network is in lower precision: transforms, layers
-    and losses are computed in float32.
-
-    Parameters
-    ----------
-    model : UnfoldedSeparator
-        The separator.
-    loss : callable
-        ``loss(estimate, reference, mixture) -> (batch,)``.
-    on_spectrograms : bool
-        Whether the loss takes complex spectrograms, before the inverse transform; not for a model
-        that learns windows, whose transform is not that of the loss.
-    """
-
-    def __init__(self, model: UnfoldedSeparator, loss: Any, on_spectrograms: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.loss = loss
-        self.on_spectrograms = on_spectrograms
-
-    def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """Loss of each item.
-
-        Parameters
-        ----------
-        mixture : Tensor, shape (batch, channel, time)
-            Mixtures.
-        sources : Tensor, shape (batch, J, channel, time)
-            True sources.
-
-        Returns
-        -------
-        Tensor, shape (batch,)
-            Losses.
-        """
-        V = self._magnitudes(mixture, sources)
-        with torch.autocast(mixture.device.type, enabled=False):
-            solve = self.model.spectrogram if self.on_spectrograms else self.model
-            value: Tensor = self.loss(solve(mixture, V), sources, mixture)
-        return value
-
-    def evaluate(self, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of each item, and the waveforms in the order of the sources.
-
-        Parameters
-        ----------
-        mixture, sources
-            As for :meth:`forward`.
-
-        Returns
-        -------
-        losses : Tensor, shape (batch,)
-            Losses.
-        waveforms : Tensor, shape (batch, J, channel, time)
-            Estimates.
-        """
-        V = self._magnitudes(mixture, sources)
-        with torch.autocast(mixture.device.type, enabled=False):
-            if self.on_spectrograms:
-                estimate = self.model.spectrogram(mixture, V)
-                waveforms = self.model.stft.inverse(estimate, length=mixture.shape[-1])
-            else:
-                waveforms = estimate = self.model(mixture, V)
-            if not isinstance(self.loss, PIT):
-                return self.loss(estimate, sources, mixture), waveforms
-            losses, order = self.loss.best(estimate, sources, mixture)
-        index = order[..., None, None].expand(-1, -1, *waveforms.shape[2:])
-        return losses, waveforms.gather(1, index)
-
-    def _magnitudes(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        network = self.model.magnitude_network
-        with torch.autocast(mixture.device.type, enabled=False):
-            if isinstance(network, ExternalMagnitudes):
-                return oracle_magnitudes(sources, self.model.stft)
-            X = self.model.stft(mixture)
-        magnitudes: Tensor = network(mixture, X)
-        return magnitudes.to(mixture.dtype)
-
-
-def takes_spectrograms(config: LossConfig) -> bool:
-    """Whether every term of a loss is one that tells a spectrogram from its waveform.
-
-    Parameters
-    ----------
-    config : LossConfig
-        The loss.
-
-    Returns
-    -------
-    bool
-        True where estimates are given to it before the inverse transform.
-    """
-    entries = [LOSSES[get_loss(name).name] for name in config.terms]
-    return all("stft" in entry.hyper and entry.name != "wav-mag" for entry in entries)
-
-
-def rate_factor(config: OptimizerConfig, step: int, epoch_steps: int, epochs: int) -> float:
-    """Learning rate of a step of a stage, relative to the first.
-
-    Parameters
-    ----------
-    config : OptimizerConfig
-        Schedule, decay and warm-up.
-    step : int
-        Step in the stage, from 0.
-    epoch_steps, epochs : int
-        Steps of an epoch, and epochs of the stage.
-
-    Returns
-    -------
-    float
-        Factor.
-    """
-    factor = 1.0
-    if config.schedule == "cosine":
-        factor = 0.5 + 0.5 * cos(pi * min(step / (epoch_steps * epochs), 1.0))
-    elif config.schedule == "exponential":
-        factor = config.decay ** (step // epoch_steps)
-    return factor * min((step + 1) / (config.warmup + 1), 1.0)
 
 
 @dataclass
@@ -405,7 +244,7 @@ class Trainer:
         objective = Objective(model, build_loss(loss_config, self.model.stft), on_spectrograms)
         parameters = [p for p in model.parameters() if p.requires_grad]
         lr = self.config.optimizer.lr if stage.lr is None else stage.lr
-        optimizer = _optimizer(self.config.optimizer, parameters, lr)
+        optimizer = build_optimizer(self.config.optimizer, parameters, lr)
         shared, optimizer = self.accelerator.prepare(objective, optimizer)
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state["optimizer"])
@@ -786,16 +625,6 @@ def _has_accelerator() -> bool:
     if hasattr(torch, "accelerator"):
         return bool(torch.accelerator.is_available())
     return torch.cuda.is_available()
-
-
-def _optimizer(
-    config: OptimizerConfig, parameters: Sequence[Tensor], lr: float
-) -> torch.optim.Optimizer:
-    decay = config.weight_decay
-    if config.name == "sgd":
-        return torch.optim.SGD(parameters, lr, momentum=config.betas[0], weight_decay=decay)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return kind(parameters, lr, betas=config.betas, weight_decay=decay)
 
 
 def _board(config: Config, steps: int) -> Any:

@@ -1,6 +1,5 @@
-"""Configuration of a training run: dataclasses, read from YAML with overrides, checked, built."""
+"""Configuration of a training run, read from YAML with overrides, and checked."""
 
-import inspect
 import math
 import types
 from collections.abc import Mapping, Sequence
@@ -8,23 +7,13 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from phaserec import STFT
 from phaserec._files import read_settings, write_files
 from phaserec._words import suggestion
-from unfolded.checkpoints import WEIGHTS, load_into, read_state
-from unfolded.data import (
-    Augmentation,
-    MixingDataset,
-    Mixtures,
-    PairedDataset,
-    SpeakersDataset,
-    SyntheticDataset,
-)
+from unfolded.data.augmentation import Augmentation
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
-    from unfolded.model import UnfoldedSeparator
 
 # Values of a configuration; the largest in use has some hundred.
 _MOST_VALUES = 100_000
@@ -78,13 +67,6 @@ class SyntheticConfig:
 
 DatasetConfig = MixingConfig | PairedConfig | SpeakersConfig | SyntheticConfig
 
-_DATASETS: dict[str, Any] = {
-    "mixing": MixingDataset,
-    "paired": PairedDataset,
-    "speakers": SpeakersDataset,
-    "synthetic": SyntheticDataset,
-}
-
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -129,7 +111,7 @@ class StftConfig:
 
 @dataclass(frozen=True)
 class MagnitudeConfig:
-    """The magnitude network by its name in :data:`unfolded.magnitude.NETWORKS`.
+    """The magnitude network by its name in :data:`unfolded.estimators.NETWORKS`.
 
     ``options`` are arguments of its class. ``external`` trains on the true magnitudes.
     ``weights`` is where training starts: the folder of a saved model, whose magnitude network is
@@ -444,192 +426,6 @@ def save_config(config: Config, path: str | Path) -> None:
 
     text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
     write_files([Path(path)], [text.encode()])
-
-
-def build_dataset(config: DatasetConfig, data: DataConfig, seed: int) -> Mixtures:
-    """Data set of a configuration.
-
-    Parameters
-    ----------
-    config : DatasetConfig
-        The data set.
-    data : DataConfig
-        For the sample rate and the channels.
-    seed : int
-        Seed.
-
-    Returns
-    -------
-    Mixtures
-        The data set.
-
-    Raises
-    ------
-    ValueError, OSError
-        As the class of the data set.
-    """
-    # Not asdict: an Augmentation stays one.
-    given = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "kind"}
-    built = _DATASETS[config.kind](
-        **given, rate=data.sample_rate, channels=data.channels, seed=seed
-    )
-    assert isinstance(built, Mixtures)
-    return built
-
-
-def build_stft(config: StftConfig) -> STFT:
-    """Transform of a configuration.
-
-    Parameters
-    ----------
-    config : StftConfig
-        The transform.
-
-    Returns
-    -------
-    STFT
-        The transform.
-
-    Raises
-    ------
-    ValueError
-        As :class:`phaserec.STFT`.
-    """
-    return STFT(
-        config.n_fft,
-        config.hop_length,
-        config.win_length,
-        config.window,
-        pad_mode=config.pad_mode,
-    )
-
-
-def build_model(
-    config: ModelConfig, data: DataConfig, names: Sequence[str], *, any_order: bool = False
-) -> "UnfoldedSeparator":
-    """Separator of a configuration, with random weights from torch's generator.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        The model.
-    data : DataConfig
-        For the sample rate and the channels.
-    names : sequence of str
-        Names of the J sources.
-    any_order : bool, default False
-        Whether the sources have no order, see :attr:`Config.any_order`.
-
-    Returns
-    -------
-    UnfoldedSeparator
-        The model.
-
-    Raises
-    ------
-    ValueError
-        For unknown networks, algorithms and options.
-    """
-    from unfolded.layers import UnfoldedInversion
-    from unfolded.model import UnfoldedSeparator
-
-    stft = build_stft(config.stft)
-    network = _build_network(config.magnitude, stft, data, names)
-    inversion = None
-    if config.inversion is not None:
-        given = {f.name: getattr(config.inversion, f.name) for f in fields(config.inversion)}
-        hyper = given.pop("hyper")
-        if given["train_weights"] is None:
-            given["train_weights"] = not any_order
-        inversion = UnfoldedInversion(
-            given.pop("algorithm"),
-            given.pop("n_layers"),
-            stft=stft,
-            n_sources=len(names),
-            sample_rate=data.sample_rate,
-            **given,
-            **hyper,
-        )
-    model = UnfoldedSeparator(network, inversion, stft, data.sample_rate, targets=names)
-    if config.weights is not None:
-        state = read_state(Path(config.weights) / WEIGHTS)
-        load_into(model, state, f"model.weights={config.weights!r}")
-    return model
-
-
-def _build_network(
-    config: MagnitudeConfig, stft: STFT, data: DataConfig, names: Sequence[str]
-) -> "nn.Module":
-    from unfolded.magnitude import NETWORKS, build
-
-    if config.name not in NETWORKS:
-        raise ValueError(
-            f"model.magnitude.name={config.name!r} must be one of {', '.join(NETWORKS)}"
-            + suggestion(config.name, NETWORKS)
-        )
-    kind: Any = NETWORKS[config.name]
-    takes = inspect.signature(kind).parameters
-    known = {
-        "n_sources": len(names),
-        "targets": list(names),
-        "n_fft": stft.n_fft,
-        "sample_rate": data.sample_rate,
-        "n_channels": data.channels,
-    }
-    own = [name for name in takes if name not in known]
-    for option in config.options:
-        if option in known:
-            raise ValueError(
-                f"model.magnitude.options.{option} follows from data and model.stft; remove it"
-            )
-        if option not in own:
-            raise ValueError(
-                f"unknown key model.magnitude.options.{option}{suggestion(option, own)}; "
-                f"{config.name} has {', '.join(own) or 'none'}"
-            )
-    network = build(config.name, {k: v for k, v in known.items() if k in takes} | config.options)
-    if config.weights is not None:
-        _load_network(network, Path(config.weights))
-    return network
-
-
-def _load_network(network: "nn.Module", path: Path) -> None:
-    if path.is_dir():
-        whole = read_state(path / WEIGHTS)
-        prefix = "magnitude_network."
-        state = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
-    else:
-        state = read_state(path)
-    load_into(network, state, f"model.magnitude.weights={str(path)!r}")
-
-
-def build_loss(config: LossConfig, stft: STFT) -> Any:
-    """Loss of a configuration, one value per item of a batch.
-
-    Parameters
-    ----------
-    config : LossConfig
-        The loss.
-    stft : STFT
-        The transform of the model, for losses on spectrograms.
-
-    Returns
-    -------
-    callable
-        ``loss(estimate, reference, mixture) -> (batch,)``.
-
-    Raises
-    ------
-    ValueError
-        For unknown losses and options.
-    """
-    from unfolded.losses import LOSSES, PIT, combine, get_loss
-
-    hyper = dict(config.options)
-    if any("stft" in LOSSES[get_loss(name).name].hyper for name in config.terms):
-        hyper["stft"] = stft
-    loss = combine(config.terms, **hyper)
-    return PIT(loss) if config.pit else loss
 
 
 def _at_least(config: Any, low: float, *names: str) -> None:

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from phaserec._memory import check_memory
-from unfolded.magnitude.gru import GRUMasks
-from unfolded.magnitude.masks import MASKS, get_mask
-from unfolded.magnitude.open_unmix import OpenUnmix
-from unfolded.magnitude.oracle import ExternalMagnitudes, oracle_magnitudes
+from unfolded.estimators.gru import GRUMasks
+from unfolded.estimators.open_unmix import OpenUnmix
+from unfolded.estimators.oracle import ExternalMagnitudes, oracle_magnitudes
+from unfolded.nn.masks import MASKS, get_mask
 
 NETWORKS = {"open-unmix": OpenUnmix, "gru": GRUMasks, "external": ExternalMagnitudes}
 

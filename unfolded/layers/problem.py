@@ -1,0 +1,89 @@
+"""What one layer shows its step function in place of a problem."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from phaserec import Problem, projectors
+from phaserec.problem import shares
+
+
+class LayerProblem:
+    """What one layer shows its step function in place of the :class:`phaserec.Problem`.
+
+    Everything that is not trained comes from the problem itself.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+    stft : STFT or LearnedSTFT
+        Transform of the consistency projector.
+    X : Tensor, shape (..., F, T), or None
+        Spectrogram of the mixture in that transform.
+    logits : Tensor, shape (J, 1, 1)
+        Added to the logarithm of the mixing weights before they are normalised; 0 keeps them.
+    magnitudes : Tensor, shape (..., J, F, T), optional
+        Target magnitudes in place of those of the problem.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        stft: Any,
+        X: Tensor | None,
+        logits: Tensor,
+        magnitudes: Tensor | None = None,
+    ) -> None:
+        self._problem = problem
+        self._X = X
+        self._logits = logits
+        self.stft = stft
+        own = cast(Tensor, problem.magnitudes)
+        self.magnitudes = own if magnitudes is None else magnitudes
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # copying and pickling ask before _problem exists
+        return getattr(self._problem, name)
+
+    @property
+    def X(self) -> Tensor:
+        """Complex spectrogram of the mixture, ``(..., F, T)``."""
+        self._problem.require_mixture()
+        assert self._X is not None
+        return self._X
+
+    @property
+    def mixing_weights(self) -> Tensor:
+        """Λ of the soft mixing term with the layer's correction, ``(..., J, F, T)``."""
+        refined = self.magnitudes is not self._problem.magnitudes
+        own = cast(Tensor, self._problem.mixing_weights)
+        return self._corrected(shares(self.magnitudes) if refined else own)
+
+    def _corrected(self, own: Tensor) -> Tensor:
+        """Softmax over the sources of the logarithm of the weights plus the logits."""
+        # The logarithm is left out: it has no gradient where a weight is 0.
+        raised = own * (self._logits - self._logits.max()).exp()
+        total = raised.sum(-3, keepdim=True)
+        return raised / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+    def mag(self, S: Tensor) -> Tensor:
+        """P_mag with the layer's magnitudes, ``(..., J, F, T)``."""
+        return projectors.magnitude(S, self.magnitudes)
+
+    def cons(self, S: Tensor) -> Tensor:
+        """P_cons with the layer's transform, ``(..., J, F, T)``."""
+        return projectors.consistency(S, self.stft, self._problem.length, self._problem.lengths)
+
+    def waveforms(self, S: Tensor) -> Tensor:
+        """Waveforms ``(..., J, time)`` by the layer's transform."""
+        p = self._problem
+        return self.stft.inverse(S, length=p.length, lengths=p.lengths)
+
+    def mix(self, S: Tensor, weights: Any = None) -> Tensor:
+        """P_mix: with the weights given, else with the corrected ``1/J``, ``(..., J, F, T)``."""
+        if weights is None:
+            weights = self._corrected(torch.full_like(self._logits, 1 / S.shape[-3]))
+        return projectors.mixing(S, self.X, weights)

@@ -1,0 +1,1 @@
+"""Parts that networks are built of: bands, masks, learned windows, exportable recurrences."""
