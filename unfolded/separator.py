@@ -12,10 +12,11 @@ from phaserec import STFT, Problem
 from phaserec._files import check_name, read_settings, write_files
 from unfolded.checkpoints import WEIGHTS, load_into, read_state, write_state
 from unfolded.estimators import NETWORKS, build
+from unfolded.layers.format1 import upgraded, upgraded_state
 from unfolded.layers.inversion import UnfoldedInversion
 
 _CONFIG = "config.json"
-_FORMAT = 1
+_FORMAT = 2
 
 # Models that ship, a folder each.
 _SHIPPED = Path(__file__).parent / "pretrained"
@@ -50,7 +51,7 @@ class UnfoldedSeparator(nn.Module):
     >>> from unfolded import GRUMasks, UnfoldedInversion, UnfoldedSeparator
     >>> stft = STFT(256)
     >>> network = GRUMasks(2, n_fft=256, sample_rate=8000)
-    >>> layers = UnfoldedInversion("misi", 3, stft=stft, n_sources=2)
+    >>> layers = UnfoldedInversion("misi", 3, stft=stft)
     >>> separator = UnfoldedSeparator(network, layers, stft, 8000)
     >>> separator(torch.randn(4, 1, 3000)).shape
     torch.Size([4, 2, 1, 3000])
@@ -78,15 +79,10 @@ class UnfoldedSeparator(nn.Module):
         if inversion is not None:
             if inversion.stft != stft:
                 raise ValueError(f"stft={stft} is not that of the inversion, {inversion.stft}")
-            if inversion.n_sources != self.n_sources:
+            if inversion.n_sources not in (None, self.n_sources):
                 raise ValueError(
                     f"the magnitude network has {self.n_sources} sources, but the inversion has "
                     f"n_sources={inversion.n_sources}"
-                )
-            if inversion.sample_rate not in (None, sample_rate):
-                raise ValueError(
-                    f"sample_rate={sample_rate} is not that of the inversion, "
-                    f"{inversion.sample_rate}"
                 )
         config: dict[str, Any] = getattr(magnitude_network, "config", {})
         for name, own in (("n_fft", stft.n_fft), ("sample_rate", sample_rate)):
@@ -240,8 +236,14 @@ class UnfoldedSeparator(nn.Module):
             If a file is missing or damaged, or the weights are of another architecture.
         """
         folder = model_folder(folder)
-        separator = cls._from_config(_read_config(folder / _CONFIG), str(folder / _CONFIG))
+        config = _read_config(folder / _CONFIG)
+        separator = cls._from_config(config, str(folder / _CONFIG))
         state = read_state(folder / WEIGHTS)
+        if config["format"] == 1 and config["inversion"] is not None:
+            inner = {k[10:]: v for k, v in state.items() if k.startswith("inversion.")}
+            state = {k: v for k, v in state.items() if not k.startswith("inversion.")}
+            inner = upgraded_state(inner, config["inversion"])
+            state |= {f"inversion.{k}": v for k, v in inner.items()}
         precisions = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(precisions) == 1:
             separator.to(precisions.pop())
@@ -251,8 +253,8 @@ class UnfoldedSeparator(nn.Module):
     @classmethod
     def _from_config(cls, config: dict[str, Any], path: str) -> "UnfoldedSeparator":
         try:
-            if config["format"] != _FORMAT:
-                raise ValueError(f"format {config['format']!r} is not {_FORMAT}")
+            if config["format"] not in (1, _FORMAT):
+                raise ValueError(f"format {config['format']!r} is not 1 or {_FORMAT}")
             window = config["stft"]["window"]
             window = tuple(window) if isinstance(window, list) else window
             stft = STFT(**(config["stft"] | {"window": window}))
@@ -266,10 +268,11 @@ class UnfoldedSeparator(nn.Module):
             without = cls(network, None, *rest, targets=config["targets"])
             if layers is None:
                 return without
-            if layers["n_sources"] != without.n_sources:
+            if config["format"] == 1:
+                layers = upgraded(layers, stft.n_fft)
+            if layers["n_sources"] not in (None, without.n_sources):
                 raise ValueError(f"inversion has n_sources={layers['n_sources']!r}")
-            # Models that do not tell were trained with bands for 16 kHz, at any sample rate.
-            without.inversion = UnfoldedInversion(**({"sample_rate": 16000} | layers), stft=stft)
+            without.inversion = UnfoldedInversion.from_config(layers, stft)
             return without
         except KeyError as error:
             raise ValueError(f"{path!r} is no configuration of a separator: no {error}") from None

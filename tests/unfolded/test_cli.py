@@ -22,7 +22,7 @@ from unfolded import (
     OpenUnmix,
     UnfoldedInversion,
     UnfoldedSeparator,
-    metrics,
+    inference,
 )
 from unfolded.cli import main
 from unfolded.data.files import _reported
@@ -202,18 +202,18 @@ def test_clipping_is_said(unfolded, model):
 
 def test_chunks_join_without_a_seam(separator):
     x = noise(2, 40000)
-    whole = metrics.separate(separator, x, RATE)
-    parts = metrics.separate(separator, x, RATE, chunk=1.2, overlap=0.3)
+    whole = inference.separate(separator, x, RATE)
+    parts = inference.separate(separator, x, RATE, chunk=1.2, overlap=0.3)
     assert whole.shape == parts.shape == (2, 2, 40000)
     np.testing.assert_allclose(parts.sum(0), x, atol=1e-5)
     assert measures.snr(whole, parts).min() > 20  # the network forgets soon, here
-    hard = metrics.separate(separator, x, RATE, chunk=1.2, overlap=0)
+    hard = inference.separate(separator, x, RATE, chunk=1.2, overlap=0)
     np.testing.assert_allclose(hard.sum(0), x, atol=1e-5)
     for length in (9600, 9601, 16000, 2):
-        part = metrics.separate(separator, x[:, :length], RATE, chunk=1.2, overlap=0.3)
+        part = inference.separate(separator, x[:, :length], RATE, chunk=1.2, overlap=0.3)
         np.testing.assert_allclose(part.sum(0), x[:, :length], atol=1e-5)
     with pytest.raises(ValueError, match=r"chunk=1 seconds must be more than twice overlap=0\.5"):
-        metrics.separate(separator, x, RATE, chunk=1, overlap=0.5)
+        inference.separate(separator, x, RATE, chunk=1, overlap=0.5)
 
 
 @pytest.mark.parametrize("n_channels", [1, 2, 3])
@@ -222,21 +222,21 @@ def test_channels_are_those_of_the_file(n_channels):
     network = OpenUnmix(["a", "b"], n_fft=64, n_channels=n_channels, hidden=4, sample_rate=RATE)
     model = UnfoldedSeparator(network, None, stft, RATE).eval()
     one, two = noise(1), noise(2)
-    mono = metrics.separate(model, one, RATE)
+    mono = inference.separate(model, one, RATE)
     assert mono.shape == (2, 1, 3001)
     if n_channels == 3:
         with pytest.raises(ValueError, match="separates 3 channels, but the file has 2"):
-            metrics.separate(model, two, RATE)
+            inference.separate(model, two, RATE)
         return
-    stereo = metrics.separate(model, two, RATE)
+    stereo = inference.separate(model, two, RATE)
     assert stereo.shape == (2, 2, 3001)
     if n_channels == 1:
-        single = metrics.separate(model, two[1:], RATE)
+        single = inference.separate(model, two[1:], RATE)
         np.testing.assert_allclose(stereo[:, 1:], single, atol=1e-6)
 
 
 def test_silence_stays_silence(separator):
-    assert not metrics.separate(separator, np.zeros((1, 500), np.float32), RATE).any()
+    assert not inference.separate(separator, np.zeros((1, 500), np.float32), RATE).any()
 
 
 def pairs(folder="pairs"):
@@ -257,7 +257,7 @@ def test_evaluate_prints_and_writes_the_scores(unfolded, separator, model):
     assert [line.split()[0] for line in lines[2:4]] == ["a.wav", "deep/b.wav"]
     rows = list(csv.DictReader(Path("t.csv").read_text().splitlines()))
     clean, noisy = (read(f"{folder}/{kind}/a.wav")[0] for kind in ("clean", "noisy"))
-    y = metrics.separate(separator, noisy, RATE)[0]
+    y = inference.separate(separator, noisy, RATE)[0]
     for name, measure in {
         "snr": measures.snr,
         "si-sdr": measures.si_sdr,

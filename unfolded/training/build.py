@@ -121,6 +121,7 @@ def build_model(
     ValueError
         For unknown networks, algorithms and options.
     """
+    from unfolded.layers.format1 import upgraded
     from unfolded.layers.inversion import UnfoldedInversion
     from unfolded.separator import UnfoldedSeparator
 
@@ -132,15 +133,8 @@ def build_model(
         hyper = given.pop("hyper")
         if given["train_weights"] is None:
             given["train_weights"] = not any_order
-        inversion = UnfoldedInversion(
-            given.pop("algorithm"),
-            given.pop("n_layers"),
-            stft=stft,
-            n_sources=len(names),
-            sample_rate=data.sample_rate,
-            **given,
-            **hyper,
-        )
+        old = given | hyper | {"n_sources": len(names), "sample_rate": data.sample_rate}
+        inversion = UnfoldedInversion.from_config(upgraded(old, stft.n_fft), stft)
     model = UnfoldedSeparator(network, inversion, stft, data.sample_rate, targets=names)
     if config.weights is not None:
         state = read_state(Path(config.weights) / WEIGHTS)
