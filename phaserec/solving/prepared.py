@@ -308,8 +308,9 @@ def iterate(
         Number of iterations.
     init : str or complex array, optional
         Name of a start or initial spectrogram, see :meth:`phaserec.Problem.start`.
-    rng : int, numpy Generator or RandomState, torch.Generator, optional
-        Source of random phases; for tensors None is torch's default generator.
+    rng : Seed, optional
+        Source of random phases: what :func:`numpy.random.default_rng` takes, a RandomState, or a
+        torch.Generator; for tensors None is torch's default one.
     **hyper
         Hyper-parameters of the algorithm; ``momentum`` accelerates any algorithm.
 
