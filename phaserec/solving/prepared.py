@@ -246,7 +246,7 @@ def _beginning(problem: Problem, init: Init, rng: Seed) -> tuple[str | Array, Se
 def _scale(algorithm: Configured, problem: Problem) -> float | Array:
     """What brings magnitudes to the unit of an algorithm, or to an ordinary size; 1 if they are."""
     V, level = problem.magnitudes, algorithm.level
-    if level == "peak" and problem.mixture is not None:
+    if isinstance(level, str) and problem.mixture is not None:
         unit: Any = reference(V, level)
         return 1 / unit[..., 0, 0, 0]
     if level is not None:

@@ -127,6 +127,15 @@ def test_a_level_is_a_change_of_the_step(hyper):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
+def test_a_level_for_each_frequency():
+    V, x, stft = recordings(1)
+    one, each = (
+        invert(V, x, stft=stft, algorithm="bregmisi", beta=0.0, d=1.0, level=level)
+        for level in (2.0, np.full((stft.n_bins, 1), 2.0))
+    )
+    np.testing.assert_allclose(each, one, rtol=0, atol=1e-9)
+
+
 @every_variant
 def test_the_objective_does_not_see_the_scale(variant):
     V, x, stft = recordings()
