@@ -143,6 +143,20 @@ class Generator(Protocol):
         """Random numbers in [0, 1)."""
 
 
+class SeedSequence(Protocol):
+    """``numpy.random.SeedSequence``."""
+
+    def generate_state(self, n_words: int, /) -> np.ndarray:
+        """Words that a generator is seeded with."""
+
+
+class BitGenerator(Protocol):
+    """``numpy.random.BitGenerator``, such as ``PCG64``."""
+
+    def random_raw(self, /) -> Any:
+        """Random bits."""
+
+
 class TorchGenerator(Protocol):
     """``torch.Generator``."""
 
@@ -165,9 +179,11 @@ class TorchType(Protocol):
 Init: TypeAlias = str | Array | None
 """A start: its name, an initial spectrogram, or None for the usual one."""
 
-Seed: TypeAlias = int | Generator | TorchGenerator | None
-"""Source of random phases, of numpy or torch; an int seeds a new generator, None is a new one each
-time, or for tensors the default one of torch."""
+Seed: TypeAlias = (
+    int | Sequence[int] | SeedSequence | BitGenerator | Generator | TorchGenerator | None
+)
+"""Source of random phases: what ``numpy.random.default_rng`` takes, a RandomState, or a generator
+of torch. None is a new one each time, or for tensors the default one of torch."""
 
 Window: TypeAlias = (
     str

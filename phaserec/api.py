@@ -73,8 +73,9 @@ def invert(
         Valid samples of each item of a ragged batch.
     weights : array, broadcastable to (..., J, F, T), optional
         Mixing weights Λ of the algorithms in which they are a choice.
-    rng : int, numpy Generator or RandomState, torch.Generator, optional
-        Source of random phases; for tensors None is torch's default generator.
+    rng : Seed, optional
+        Source of random phases: what :func:`numpy.random.default_rng` takes, a RandomState, or a
+        torch.Generator; for tensors None is torch's default one.
     machine : {"kernel", "arrays"}, optional
         What runs: the fused kernel wherever it can, or the arrays. By default whatever
         ``PHASEREC_MACHINE`` says, or else the one that is done first: work that is short next to
@@ -232,7 +233,7 @@ def griffinlim(
         Momentum, the paper's α; above 1 may diverge (a warning says so).
     init : {"random", None} or complex array, default "random"
         Initial phase: random, zero (None), or that of a complex spectrogram.
-    random_state, rng : int, numpy Generator or RandomState, torch.Generator, optional
+    random_state, rng : Seed, optional
         Source of random phases: ``random_state`` as in librosa 0.11, where an int seeds a
         RandomState, or its later name ``rng``, where it seeds a Generator. Give one.
 

@@ -54,10 +54,16 @@ def invert(**options: Any) -> None:
     Without MIXTURE and magnitudes it runs on an example that ships with the package. "-" reads
     MIXTURE from standard input and then writes to standard output, sources one after the other as
     channels of one WAV file. The ending of an output file says its kind, such as speech.flac.
+
+    A folder as MIXTURE holds many examples, arranged as for evaluate and tune: mixtures, and the
+    recordings of their sources. Those are the estimates; where --estimates names another folder,
+    that has them, and the recordings are the references. Results are DIR/EXAMPLE/SOURCE.wav. The
+    exit code is 1 if some examples could not be done (standard error says which and why).
     """
     from phaserec.commands.invert import run
 
-    run(**options)
+    if run(**options):
+        sys.exit(1)
 
 
 @cli.command(cls=InversionCommand)

@@ -212,10 +212,11 @@ class Problem:
             Name of a start (:mod:`phaserec.starts`): ``"mixture"``, the phase of the mixture
             (default when there is one), ``"random"``, uniform on the circle (default otherwise),
             ``"zero"``; or a complex spectrogram ``(..., J, F, T)`` that is taken as it is.
-        rng : int, numpy Generator or RandomState, torch.Generator, optional
-            Source of the random phases; an int seeds a new Generator. The same seed gives the
-            same phases in every back end. A generator of torch, or for tensors without ``rng``
-            its default one (``torch.manual_seed``), gives the seed.
+        rng : Seed, optional
+            Source of the random phases: what :func:`numpy.random.default_rng` takes, a
+            RandomState, or a torch.Generator. The same seed gives the same phases in every back
+            end. A generator of torch, or for tensors without ``rng`` its default one
+            (``torch.manual_seed``), gives the seed.
 
         Returns
         -------

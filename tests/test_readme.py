@@ -110,9 +110,10 @@ def perform(words, folder):
         check_sound(target, LENGTH)
     else:
         names = {"speech", "remainder" if "--remainder" in words else "noise"}
-        assert {path.stem for path in target.iterdir()} == names, words
-        shipped = not {"mixture.wav", "noisy.wav"} & set(words)
-        for path in target.iterdir():
+        sounds = [path for path in target.rglob("*") if path.is_file()]
+        assert {path.stem for path in sounds} == names, words
+        shipped = not {"mixture.wav", "noisy.wav", "validation_folder"} & set(words)
+        for path in sounds:
             check_sound(path, audio.example()[0].samples.shape[-1] if shipped else LENGTH)
     return printed
 

@@ -10,6 +10,7 @@ from phaserec._typing import Array, Measurable, Projectors, Value
 from phaserec._xp import outlined
 from phaserec.algorithms import combinators
 from phaserec.algorithms.hyper import MOMENTUM
+from phaserec.algorithms.levels import is_level
 from phaserec.algorithms.registry import Algorithm, AlgorithmLike, resolve
 
 
@@ -47,6 +48,16 @@ class Configured:
     def label(self) -> str:
         """Name and given hyper-parameters."""
         return " ".join([self.base.name, *(f"{k}={v}" for k, v in self.given.items())])
+
+    @property
+    def level(self) -> Value | None:
+        """Its :data:`~phaserec.algorithms.levels.Level`; None where the unit does not matter."""
+        return next((self.values[h.name] for h in self.base.hyper if is_level(h)), None)
+
+    def at_unit(self) -> "Configured":
+        """The same for magnitudes in the unit that its level asks for."""
+        units: dict[str, Value] = {h.name: 1.0 for h in self.base.hyper if is_level(h)}
+        return configure(self.base, self.given | units)
 
     def step(self, state: object, p: Projectors) -> object:
         """State after one more iteration.

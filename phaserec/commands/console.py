@@ -63,7 +63,7 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
     except Exception as error:
         if debug:
             raise
-        _end(f"{program}: error: {_one_line(error)}", 2)
+        _end(f"{program}: error: {one_line(error)}", 2)
 
 
 def _open_closed_streams() -> None:
@@ -174,7 +174,8 @@ def command_line() -> str:
     return str(click.get_current_context().find_root().obj)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
     text = error.format_message() if isinstance(error, click.ClickException) else str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror

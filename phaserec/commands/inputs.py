@@ -247,6 +247,24 @@ def _with_mixture(
     return Inputs(title, names, V, whole.samples, waves, truth, whole.rate, None, stft)
 
 
+def typed_transform(chosen: Transform, otherwise: STFT) -> STFT:
+    """Transform as typed.
+
+    Parameters
+    ----------
+    chosen : Transform
+        Options.
+    otherwise : STFT
+        What it is where they say nothing; its hop and window length go with its ``n_fft``.
+
+    Returns
+    -------
+    STFT
+        The transform.
+    """
+    return _transform(vars(chosen), chosen, otherwise)
+
+
 def _transform(settings: dict[str, int | None], chosen: Transform, otherwise: STFT) -> STFT:
     n_fft = otherwise.n_fft if settings["n_fft"] is None else settings["n_fft"]
     hop_length, win_length = settings["hop_length"], settings["win_length"]

@@ -5,6 +5,7 @@ and ``Group(options)`` takes them out of what a command was given. Only click is
 help is quick; :mod:`.registries` has the options that registries make.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -58,6 +59,11 @@ class Signals(Group):
         """Every file that is read."""
         named = [self.mixture, *self.estimates, self.magnitudes, *self.references]
         return [name for name in named if name is not None]
+
+    @property
+    def folder(self) -> str | None:
+        """MIXTURE where it is a folder of them."""
+        return self.mixture if self.mixture is not None and os.path.isdir(self.mixture) else None
 
     @property
     def alone(self) -> bool:

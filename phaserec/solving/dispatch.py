@@ -187,7 +187,7 @@ def structural_reason(entry: Algorithm) -> str | None:
         A sentence; None for one that the kernel takes.
     """
     try:
-        algorithm = configure(entry, {})
+        algorithm = configure(entry, {}).at_unit()
         plan(trace(algorithm.entry, algorithm.values), "random", True)
     except Untraceable as error:
         return str(error)

@@ -7,12 +7,14 @@ from collections.abc import Generator, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from phaserec._typing import Init, Seed, Value
-from phaserec._xp import Array, as_int, dtype_name, is_torch_array, namespace
+from phaserec._xp import Array, ArrayT, as_int, dtype_name, is_torch_array, namespace
 from phaserec.algorithms import AlgorithmLike, Configured, combinators, configure
+from phaserec.algorithms.levels import reference
 from phaserec.problem import Problem
 from phaserec.solving.dispatch import ARRAYS, KERNEL, Choice, choose
 from phaserec.solving.finite import check_result
@@ -62,9 +64,10 @@ class PreparedRun:
         Source of random phases, the same ones for every run.
     choice : Choice
         The machine, and why not another.
-    scale : float
-        Power of two that is multiplied on what is computed with, where squares of the problem's
-        numbers would overflow or vanish; results are divided by it.
+    scale : float or array, shape (...)
+        Factor, of each batch item in an array, on what is computed with; results are divided by
+        it. For algorithms with a level it brings magnitudes to that unit, for others it is a power
+        of two where squares of the problem's numbers would overflow or vanish.
     """
 
     algorithm: Configured
@@ -73,7 +76,7 @@ class PreparedRun:
     init: str | Array
     phases: "Phases"
     choice: Choice
-    scale: float = 1.0
+    scale: float | Array = 1.0
 
     def __repr__(self) -> str:
         start = self.init if isinstance(self.init, str) else "given"
@@ -88,14 +91,14 @@ class PreparedRun:
         return self.choice.machine
 
     @cached_property
-    def inner(self) -> Problem:
-        """The problem that is computed with."""
-        return _scaled(self.problem, self.scale)
+    def inner(self) -> tuple[Configured, Problem]:
+        """The algorithm and the problem that is computed with."""
+        return _scaled(self.algorithm, self.problem, self.scale)
 
     def start(self) -> Array:
         """Initial spectrogram ``(..., J, F, T)``."""
-        init = self.init if isinstance(self.init, str) else self.scale * self.init
-        return self._unscaled(self.inner.start(init, self.phases.take()))
+        init = self.init if isinstance(self.init, str) else _times(self.scale, self.init)
+        return self._unscaled(self.inner[1].start(init, self.phases.take()))
 
     def spectrograms(self) -> Iterator[Array]:
         """Spectrogram ``(..., J, F, T)`` after each iteration, always on the arrays.
@@ -120,10 +123,11 @@ class PreparedRun:
         array
             One for each iteration.
         """
-        state = self.algorithm.entry.start(S if self.scale == 1 else self.scale * S)
+        algorithm, problem = self.inner
+        state = algorithm.entry.start(_times(self.scale, S))
         for _ in range(self.n_iter):
             with np.errstate(all="ignore"):  # the check says it better
-                state = self.algorithm.step(state, self.inner)
+                state = algorithm.step(state, problem)
             yield self._checked(self._unscaled(combinators.estimate(state)))
 
     def waveforms(self) -> Iterator[Array]:
@@ -183,7 +187,7 @@ class PreparedRun:
 
     def _unscaled(self, values: Array) -> Array:
         with np.errstate(over="ignore"):  # the check says it better
-            return values if self.scale == 1 else values * (1 / self.scale)
+            return values if _is_one(self.scale) else _times(1 / self.scale, values)
 
     def _checked(self, values: Array) -> Array:
         check_result(values, self.algorithm, self.problem)
@@ -226,9 +230,9 @@ def prepare(
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     init, rng = _beginning(problem, init, rng)
-    scale = _scale(problem)
-    scaled = init if isinstance(init, str) else scale * init
-    choice = choose(ready, _scaled(problem, scale), n_iter, scaled, machine)
+    scale = _scale(ready, problem)
+    scaled = init if isinstance(init, str) else _times(scale, init)
+    choice = choose(*_scaled(ready, problem, scale), n_iter, scaled, machine)
     return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice, scale)
 
 
@@ -239,9 +243,14 @@ def _beginning(problem: Problem, init: Init, rng: Seed) -> tuple[str | Array, Se
     return find(problem, init).name if isinstance(init, str) else problem.start(init), rng
 
 
-def _scale(problem: Problem) -> float:
-    """Power of two that brings magnitudes to an ordinary size; 1 where they have one."""
-    V = problem.magnitudes
+def _scale(algorithm: Configured, problem: Problem) -> float | Array:
+    """What brings magnitudes to the unit of an algorithm, or to an ordinary size; 1 if they are."""
+    V, level = problem.magnitudes, algorithm.level
+    if isinstance(level, str) and problem.mixture is not None:
+        unit: Any = reference(V, level)
+        return 1 / unit[..., 0, 0, 0]
+    if level is not None:
+        return 1 / level if isinstance(level, int | float) else 1.0
     peak = namespace(V).max(V)
     peak = float(peak.detach() if is_torch_array(peak) else peak)
     low, high, most = _SIZES[dtype_name(V)]
@@ -250,18 +259,32 @@ def _scale(problem: Problem) -> float:
     return 2.0 ** float(np.clip(-np.round(np.log2(peak)), -most, most))
 
 
-def _scaled(problem: Problem, scale: float) -> Problem:
-    """The problem with its numbers multiplied."""
-    if scale == 1:
-        return problem
-    return Problem(
-        scale * problem.magnitudes,
-        None if problem.mixture is None else scale * problem.mixture,
+def _is_one(scale: float | Array) -> bool:
+    return isinstance(scale, float) and scale == 1
+
+
+def _times(scale: float | Array, values: ArrayT) -> ArrayT:
+    """Values ``(..., *axes)`` times a number, or one for each batch item ``(...)``."""
+    if isinstance(scale, float):
+        return values if scale == 1 else scale * values
+    return scale[(..., *(None,) * (values.ndim - scale.ndim))] * values
+
+
+def _scaled(
+    algorithm: Configured, problem: Problem, scale: float | Array
+) -> tuple[Configured, Problem]:
+    """The algorithm for the problem with its numbers multiplied, and that problem."""
+    if _is_one(scale):
+        return algorithm, problem
+    inner = Problem(
+        _times(scale, problem.magnitudes),
+        None if problem.mixture is None else _times(scale, problem.mixture),
         stft=problem.stft,
         length=problem.length,
         lengths=problem.lengths,
         weights=problem.weights,
     )
+    return algorithm.at_unit(), inner
 
 
 def iterate(
@@ -285,8 +308,9 @@ def iterate(
         Number of iterations.
     init : str or complex array, optional
         Name of a start or initial spectrogram, see :meth:`phaserec.Problem.start`.
-    rng : int, numpy Generator or RandomState, torch.Generator, optional
-        Source of random phases; for tensors None is torch's default generator.
+    rng : Seed, optional
+        Source of random phases: what :func:`numpy.random.default_rng` takes, a RandomState, or a
+        torch.Generator; for tensors None is torch's default one.
     **hyper
         Hyper-parameters of the algorithm; ``momentum`` accelerates any algorithm.
 
@@ -316,6 +340,6 @@ def iterate(
     ready = configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     init, rng = _beginning(problem, init, rng)
-    scale = _scale(problem)
+    scale = _scale(ready, problem)
     run = PreparedRun(ready, problem, n_iter, init, Phases(rng), Choice(ARRAYS), scale)
     return run.spectrograms()

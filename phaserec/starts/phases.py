@@ -3,7 +3,7 @@
 import sys
 from copy import deepcopy
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -78,8 +78,10 @@ def as_rng(rng: Seed, arrays: Array | None = None) -> Generator:
 
     Parameters
     ----------
-    rng : int, numpy Generator or RandomState, torch.Generator, optional
-        Seed or generator. One of torch, on any device, gives the seed.
+    rng : Seed, optional
+        What :func:`numpy.random.default_rng` takes (an int or a sequence of them, a SeedSequence,
+        BitGenerator or Generator), a RandomState, or a torch.Generator on any device, which gives
+        the seed.
     arrays : array, optional
         What the phases are for: with tensors and without ``rng`` the seed is drawn from torch's
         default generator, so that ``torch.manual_seed`` is honoured.
@@ -101,9 +103,11 @@ def as_rng(rng: Seed, arrays: Array | None = None) -> Generator:
         return _OfTorch(rng)
     if rng is None and arrays is not None and is_torch_array(arrays):
         return _OfTorch(None)
-    if rng is None or (isinstance(rng, int | np.integer) and rng >= 0):
-        return np.random.default_rng(rng)
-    raise ValueError(
-        f"rng={rng!r} must be None, a non-negative integer seed, numpy.random.Generator, "
-        "numpy.random.RandomState or torch.Generator"
-    )
+    try:
+        return np.random.default_rng(cast(Any, rng))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"rng={rng!r} must be None, a non-negative integer seed or a sequence of them, a "
+            "SeedSequence, BitGenerator, Generator or RandomState of numpy.random, or a "
+            "torch.Generator"
+        ) from None

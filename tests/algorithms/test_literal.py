@@ -192,7 +192,9 @@ def aux(S, V, X, n, sigma, tau, mixing, consistency, magnitude):
     return S
 
 
-def bregmisi(S, V, X, n, beta, d, mu, side, eps=1e-8):
+def bregmisi(S, V, X, n, beta, d, mu, side, level, eps=1e-8):
+    unit = V.max() / 50 if level == "peak" else level
+    S, V, X = S / unit, V / unit, X / unit
     R = (V**2 + eps) ** (d / 2)
     for _ in range(n):
         A = (abs(S) ** 2 + eps) ** (d / 2)
@@ -206,7 +208,7 @@ def bregmisi(S, V, X, n, beta, d, mu, side, eps=1e-8):
             slope = (A ** (beta - 1) - R ** (beta - 1)) / (beta - 1)
         S = S - mu * d * S * (abs(S) ** 2 + eps) ** (d / 2 - 1) * slope
         S = G(P_mix(S, X, equal(V)))
-    return S
+    return S * unit
 
 
 LITERAL = {
@@ -256,10 +258,11 @@ HYPER = [
     ("mix-incons-hard-mag", {"sigma": 3.0}),
     ("mag-incons-hard-mix", {"sigma": 0.2}),
     *(
-        ("bregmisi", {"beta": beta, "d": d, "mu": 1e-2, "side": side})
+        ("bregmisi", {"beta": beta, "d": d, "mu": 1e-2, "side": side, "level": level})
         for beta in (0.0, 0.5, 1.0, 2.0)
         for d in (1.0, 2.0)
         for side in ("right", "left")
+        for level in (1.0, 0.3)
     ),
 ]
 

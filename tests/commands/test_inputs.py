@@ -224,7 +224,7 @@ def odd_presets():
 
 
 def test_presets_of_odd_types(phaserec, monkeypatch):
-    monkeypatch.setattr("phaserec.commands.invert._write", lambda *args: None)
+    monkeypatch.setattr("phaserec.commands.invert.write", lambda *args: None)
     for preset in odd_presets():
         Path("p.json").write_text(json.dumps(preset))
         code, out, err = phaserec("invert", "--preset", "p.json", "--n-iter", 0)

@@ -16,7 +16,7 @@ INITS = ["mixture", "random", "zero", "given"]
 
 def planned(algorithm, init="mixture", consistent=True, **hyper):
     """The passes of an algorithm."""
-    ready = configure(algorithm, hyper)
+    ready = configure(algorithm, hyper).at_unit()
     entry, values = ready.entry, ready.values
     values = {h.name: h.default for h in entry.hyper} | values
     return plan(trace(entry, values), init, consistent)

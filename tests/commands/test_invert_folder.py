@@ -1,0 +1,209 @@
+"""``phaserec invert`` of a folder: every example as if alone, whole, and in spite of the others."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from phaserec import audio
+from phaserec.commands import invert_folder
+
+RATE = 8000
+HOW = ["--algo", "misi", "--n-iter", 3, "--init", "random", "--seed", 3]
+ITEMS = {"x": "xs/x", "y": "y", "z": "z"}
+
+
+@pytest.fixture(autouse=True)
+def _arrays(monkeypatch):
+    monkeypatch.setenv("PHASEREC_MACHINE", "arrays")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three mixtures ``ITEM/mixture.wav`` of different length, with two sources each."""
+    rng = np.random.default_rng(0)
+    for k, item in enumerate(ITEMS.values()):
+        a, b = 0.1 * rng.standard_normal((2, 3000 + 100 * k))
+        save(tmp_path / "all" / item, a=a, b=b, mixture=a + b)
+    return tmp_path / "all"
+
+
+def save(folder, **sounds):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, samples in sounds.items():
+        soundfile.write(folder / f"{name}.wav", samples, RATE, subtype="FLOAT")
+
+
+def written(top="out"):
+    """Names and bytes of all files below a folder, hidden ones too."""
+    return {
+        p.relative_to(top).as_posix(): p.read_bytes() for p in Path(top).rglob("*") if p.is_file()
+    }
+
+
+def sounds(top="out"):
+    """Names and samples; the files have the time of day in them."""
+    return {name: soundfile.read(Path(top) / name)[0].tolist() for name in written(top)}
+
+
+def alone(phaserec, folder, item, estimates, *more):
+    """The files of an example by itself."""
+    given = [f"{estimates}/{item}/{name}.wav" for name in "ab"]
+    out = Path("alone") / item
+    mixture = folder / item / "mixture.wav"
+    assert phaserec("invert", mixture, "--estimates", *given, *HOW, "-o", out, *more)[0] == 0
+    return {f"{item}/{name}": content for name, content in sounds(out).items()}
+
+
+def test_every_example_is_what_it_is_alone(phaserec, folder):
+    code, out, err = phaserec("invert", "all", *HOW, "-o", "out")
+    assert (code, err) == (0, "")
+    expected = {}
+    for item in ITEMS.values():
+        expected |= alone(phaserec, folder, item, folder)
+    assert sounds() == expected
+    assert out.split() == [str(Path("out") / name) for name in sorted(expected)]
+
+
+def test_the_layouts_are_those_of_the_other_commands(phaserec, folder):
+    for item in ITEMS.values():
+        for name, source in {"a": "s1", "b": "s2", "mixture": "mix"}.items():
+            place = Path("speakers") / source / f"{item}.wav"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes((folder / item / f"{name}.wav").read_bytes())
+    assert phaserec("invert", "all", *HOW, "-o", "out")[0] == 0
+    assert phaserec("invert", "speakers", *HOW, "-o", "other")[0] == 0
+    renamed = {"a.wav": "s1.wav", "b.wav": "s2.wav"}
+    expected = {name[:-5] + renamed[name[-5:]]: samples for name, samples in sounds().items()}
+    assert sounds("other") == expected
+
+
+def test_estimates_of_another_folder_are_scored_with_the_first(phaserec, folder):
+    for item in ITEMS.values():
+        for name in "ab":
+            samples = soundfile.read(folder / item / f"{name}.wav")[0]
+            save(Path("guess") / item, **{name: 0.7 * samples})
+    args = ["invert", "all", "--estimates", "guess", *HOW, "-o", "out", "--json", "-"]
+    code, out, err = phaserec(*args)
+    assert code == 0 and err.count("SDR given") == len(ITEMS)
+    documents = json.loads(out)
+    assert [d["example"] for d in documents] == sorted(ITEMS.values())
+    for document in documents:
+        item = document.pop("example")
+        truth = [folder / item / f"{name}.wav" for name in "ab"]
+        alone(phaserec, folder, item, "guess", "--references", *truth, "--json", "one.json")
+        expected = json.loads(Path("one.json").read_text())
+        for source, theirs in zip(document["sources"], expected["sources"], strict=True):
+            assert source.pop("file") == str(Path("out") / item / f"{source['name']}.wav")
+            theirs.pop("file")
+        assert document == expected
+
+
+def test_a_broken_example_does_not_stop_the_others(phaserec, folder):
+    (folder / "y" / "a.wav").write_text("no sound")
+    code, out, err = phaserec("invert", "all", *HOW, "-o", "out", "--json", "all.json")
+    assert code == 1
+    first, last = err.splitlines()
+    assert first.startswith("phaserec: y: ") and "not a readable audio file" in first
+    assert last == "phaserec: 1 of 3 examples could not be done"
+    assert set(written()) == {"xs/x/a.wav", "xs/x/b.wav", "z/a.wav", "z/b.wav"}
+    assert not Path("out/y").exists() and len(out.splitlines()) == 4
+    documents = {d["example"]: d for d in json.loads(Path("all.json").read_text())}
+    assert "not a readable" in documents["y"]["error"] and "sources" in documents["z"]
+
+
+def test_an_interrupted_run_leaves_what_is_done(phaserec, folder, monkeypatch):
+    # Only one example is in memory: the next is read when the one before has been written.
+    read, seen = audio.read, []
+
+    def noted(path):
+        if Path(path).parent.name == "z":
+            raise KeyboardInterrupt
+        seen.append((Path(path).parent.name, len(written()) if Path("out").exists() else 0))
+        return read(path)
+
+    monkeypatch.setattr("phaserec.audio.read", noted)
+    code, _, err = phaserec("invert", "all", *HOW, "-o", "out", "--json", "all.json")
+    assert code == 130 and err.strip() == "phaserec: interrupted"
+    assert set(seen) == {("x", 0), ("y", 2)}
+    assert set(written()) == {"xs/x/a.wav", "xs/x/b.wav", "y/a.wav", "y/b.wav"}
+    assert not Path("all.json").exists()
+
+
+def test_an_example_is_written_whole(phaserec, folder, monkeypatch):
+    encode = audio.encode
+
+    def encoded(samples, *args, **kwargs):
+        if np.shape(samples)[-1] == 3100 and Path("out/y").exists():
+            raise OSError(28, "No space left on device")
+        return encode(samples, *args, **kwargs)
+
+    monkeypatch.setattr("phaserec.audio.encode", encoded)
+    code, _, err = phaserec("invert", "all", *HOW, "-o", "out")
+    assert code == 1 and "No space left" in err
+    assert set(written()) == {"xs/x/a.wav", "xs/x/b.wav", "z/a.wav", "z/b.wav"}
+    assert not Path("out/y").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["-o", "-"], "-o - is no folder"),
+        (["-o", "out.wav"], "-o out.wav is no folder"),
+        (["-o", "all/out"], "-o all/out is in all, which is read"),
+        (["-o", "all"], "choose another folder"),
+        (["--estimates", "all/y/a.wav"], "name one folder"),
+        (["--estimates", "all", "all"], "name one folder"),
+        (["--estimates", "empty"], "there is no estimate"),
+        (["--references", "all/y/a.wav"], "--references goes with one mixture"),
+        (["--remainder"], "--remainder goes with one mixture"),
+        (["--magnitudes", "m.npz"], "--magnitudes goes with one mixture"),
+        (["--rate", "8000"], "--rate goes with one mixture"),
+        (["--trace"], "show one mixture"),
+        (["--report", "r.html"], "show one mixture"),
+        (["--subtype", "MP3"], "MP3"),
+        (["--n-iter", -1], "n_iter=-1"),
+        (["--seed", -1], "rng=-1"),
+        (["--device", "abacus"], "--device abacus"),
+        (["--json", "all"], "all is a folder"),
+        (["--json", "all/y/a.wav"], "is one of the input files"),
+        (["--json", "out/y/a.wav", "-o", "out"], "named for two outputs"),
+    ],
+)
+def test_bad_options_are_one_line_and_nothing_is_written(phaserec, folder, args, words):
+    Path("empty").mkdir()
+    before = written(".")
+    code, out, err = phaserec("invert", "all", *HOW, *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("phaserec: error: ") and err.count("\n") == 1 and words in err, err
+    assert written(".") == before
+
+
+def test_folders_without_examples(phaserec, tmp_path):
+    save(tmp_path / "some", a=np.ones(100), b=np.ones(100))
+    code, out, err = phaserec("invert", "some", *HOW)
+    assert (code, out) == (2, "") and "some holds no mixtures with their sources" in err
+
+
+def test_inputs_and_what_is_to_stay_are_not_replaced(phaserec, folder):
+    Path("out/z").mkdir(parents=True)
+    os.link(folder / "y" / "a.wav", "out/z/b.wav")
+    before = written(".")
+    code, _, err = phaserec("invert", "all", *HOW, "-o", "out")
+    assert code == 2 and "is one of the input files" in err
+    Path("out/z/b.wav").unlink()
+    Path("out/z/b.wav").write_text("mine")
+    code, _, err = phaserec("invert", "all", *HOW, "-o", "out", "--no-overwrite")
+    assert code == 2 and "--no-overwrite" in err
+    assert set(written(".")) == set(before) and Path("out/z/b.wav").read_text() == "mine"
+
+
+def test_names_that_some_systems_take_for_one(folder):
+    stft = invert_folder.STFT(256)
+    (folder / "z").rename(folder / "Y")
+    found = invert_folder.MixtureFolder(folder, stft)
+    places = invert_folder._places(found, "out")
+    assert len({str(place[0]).casefold() for place in places}) == 3
