@@ -135,7 +135,7 @@ def as_int(name: str, value: Any, low: int, high: int = _MOST) -> int:
         If it is anything else.
     """
     if is_traced() and type(value).__name__ == "SymInt":
-        return value  # type: ignore[no-any-return]
+        return value
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not low <= value <= high or int(value) != value:
         most = "2⁶³ − 1" if high == _MOST else high
@@ -187,6 +187,12 @@ def like(values: Any, x: ArrayT) -> ArrayT:
     """Numpy values as a real array with the library, device and precision of ``x``."""
     xp = namespace(x)
     return xp.asarray(np.array(values), dtype=real_dtype(xp, x), device=x.device)
+
+
+def zeros(shape: tuple[int, ...], x: ArrayT) -> ArrayT:
+    """Zeros with the library, device and dtype of ``x``, and its batch under torch.func.vmap."""
+    made: Any = x.new_zeros(shape) if is_torch_array(x) else np.zeros(shape, x.dtype)
+    return made
 
 
 def add_at(x: ArrayT, index: np.ndarray, values: ArrayT) -> ArrayT:

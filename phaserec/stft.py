@@ -20,7 +20,7 @@ from phaserec._coverage import (
 from phaserec._memory import check_memory
 from phaserec._padding import check_mode, fold, pad
 from phaserec._typing import ArrayT, Lengths, Window
-from phaserec._xp import Array, as_int, dtype_name, is_complex, is_traced, like, namespace
+from phaserec._xp import Array, as_int, dtype_name, is_complex, is_traced, like, namespace, zeros
 
 # Windows a − b cos(2πn/N) that need not wait for scipy.signal to load (half a second).
 _COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "rect": (1.0, 0.0)}
@@ -500,7 +500,7 @@ class STFT:
         hop, overlaps = self.hop_length, self.depth
         *lead, n_frames, _ = frames.shape
         columns = n_frames - 1 + overlaps
-        total = xp.zeros((*lead, columns, hop), dtype=frames.dtype, device=frames.device)
+        total: Any = zeros((*lead, columns, hop), frames)
         for r in range(overlaps):
             part = frames[..., r * hop : (r + 1) * hop]
             total[..., r : r + n_frames, : part.shape[-1]] += part
