@@ -224,7 +224,7 @@ def open_unmix(path: str) -> Magnitudes:
         if missing:
             raise ValueError(f"{path} holds no weights {missing[0]}*")
     network = OpenUnmix.from_published(weights, sample_rate=RATE)
-    return of_network(network, network.config["targets"])
+    return of_network(network, network.targets)
 
 
 def magnitudes_of(words: Sequence[str]) -> Magnitudes:

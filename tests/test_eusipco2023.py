@@ -182,7 +182,7 @@ def test_open_unmix_weights_from_a_folder_or_a_file(script, tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from unfolded.estimators import OpenUnmix
 
-    network = OpenUnmix(["speech", "noise"], hidden=8).eval()
+    network = OpenUnmix(["speech", "noise"], stft=STFT(1024), hidden=8).eval()
     for name, part in network.target_models.items():
         torch.save(part.state_dict(), tmp_path / f"{name}-1.pth")
     torch.save(network.state_dict(), tmp_path / "both.pth")

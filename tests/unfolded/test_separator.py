@@ -24,6 +24,7 @@ from unfolded import (
     oracle_magnitudes,
 )
 from unfolded.checkpoints import read_state, write_state
+from unfolded.nn.modules import describe, rebuild
 
 STFT16 = STFT(16, 4)
 
@@ -257,6 +258,14 @@ def test_what_an_estimator_was_made_with_is_remembered():
     assert Separator(Own(STFT16), sample_rate=1).stft == STFT16
 
 
+def test_what_a_description_was_made_of_is_remembered():
+    description = {"class": f"{__name__}:Untold", "arguments": {"n_sources": 4}}
+    module = rebuild(description, unfolded.estimators.ESTIMATORS, "estimator")
+    assert module.shares.shape == (4, 1, 1, 1)
+    assert describe(module, unfolded.estimators.ESTIMATORS) == description
+    assert describe(Untold(4), unfolded.estimators.ESTIMATORS)["arguments"] is None
+
+
 def test_a_model_of_the_first_format(tmp_path):
     """As version 0.1.0 in development wrote it: its keys, the norm within each frame."""
     options = {"n_bands": 5, "hidden": 7, "n_layers": 1}
@@ -391,7 +400,7 @@ def test_the_hub_of_hugging_face(tmp_path):
 
         @classmethod
         def _from_pretrained(cls, *, model_id, **_):
-            return Separator.from_pretrained.__func__(cls, model_id)
+            return super(huggingface_hub.ModelHubMixin, cls).from_pretrained(model_id)
 
     model = disturbed(HubSeparator(gru(), "misi", 2))
     model.save_pretrained(tmp_path / "hub")
