@@ -14,6 +14,7 @@ from torch import Tensor
 
 from phaserec._files import read_settings, write_files
 from unfolded.checkpoints import WEIGHTS, read_state, write_state
+from unfolded.layers import format1
 
 FORMAT = 2
 """Version of the configuration that is written; all up to it are read."""
@@ -22,6 +23,7 @@ DEFAULT_MODEL = "speech-enhancement"
 """Name of the model that is used where none is named."""
 
 _CONFIG = "config.json"
+_ESTIMATOR, _INVERSION = "estimator.", "inversion."
 # Models that ship, a folder each.
 _SHIPPED = Path(__file__).parent / "pretrained"
 
@@ -165,7 +167,6 @@ def upgraded_config(config: Mapping[str, Any]) -> dict[str, Any]:
     arguments["stft"] = {"STFT": stft}
     if kind == "gru":
         arguments["norm"] = "frame"
-    # Models that do not tell were trained with bands for 16 kHz, at any sample rate.
     layers = config["inversion"]
     return {
         "format": FORMAT,
@@ -174,32 +175,64 @@ def upgraded_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "targets": config["targets"],
         # Magnitudes that are given at each call need no estimator.
         "estimator": None if kind == "external" else {"class": kind, "arguments": arguments},
-        "inversion": None if layers is None else {"sample_rate": 16000} | layers,
+        "inversion": None if layers is None else format1.upgraded(layers, stft["n_fft"]),
     }
 
 
-def read_weights(path: Any) -> dict[str, Tensor]:
-    """Read the weights of a model of any format.
+def upgraded_state(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights of any format by the names of :data:`FORMAT`.
 
     Parameters
     ----------
-    path : str or path
-        The file.
+    state : dict of str to Tensor
+        Weights by name.
+    config : dict
+        The configuration beside them, in its own format and complete.
 
     Returns
     -------
     dict of str to Tensor
-        Tensors by the names of today, on the CPU.
+        Weights by name.
+    """
+    if config["format"] == FORMAT:
+        return dict(state)
+    found = {
+        _ESTIMATOR + key.removeprefix("magnitude_network."): tensor
+        for key, tensor in state.items()
+        if not key.startswith(_INVERSION)
+    }
+    layers = {
+        key.removeprefix(_INVERSION): tensor
+        for key, tensor in state.items()
+        if key.startswith(_INVERSION)
+    }
+    if config["inversion"] is not None:
+        layers = format1.upgraded_state(layers, config["inversion"])
+    return found | {_INVERSION + key: tensor for key, tensor in layers.items()}
+
+
+def read_weights(folder: Any) -> dict[str, Tensor]:
+    """Read the weights of a model of any format.
+
+    Parameters
+    ----------
+    folder : str or path
+        As for :func:`model_folder`.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Weights on the CPU, by name: ``estimator.…`` and ``inversion.…``.
 
     Raises
     ------
     ValueError
-        As :func:`unfolded.checkpoints.read_state`.
+        If a file is missing or damaged.
     """
-    return {_renamed(key): tensor for key, tensor in read_state(path).items()}
-
-
-def _renamed(key: str) -> str:
-    """Name of today of a tensor of format 1."""
-    former, now = "magnitude_network.", "estimator."
-    return now + key.removeprefix(former) if key.startswith(former) else key
+    config_file, weights_file = model_files(folder)
+    config = read_config(config_file)
+    try:
+        upgraded_config(config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{str(config_file)!r} is no configuration of a separator") from error
+    return upgraded_state(read_state(weights_file), config)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from phaserec import STFT, Problem, projectors
 from phaserec._files import check_name
-from unfolded.checkpoints import load_into
+from unfolded.checkpoints import load_into, read_state
 from unfolded.estimators import ESTIMATORS, Estimate
 from unfolded.layers.inversion import UnfoldedInversion
 from unfolded.nn.modules import describe, describe_stft, rebuild, rebuild_stft
@@ -18,8 +18,8 @@ from unfolded.saving import (
     FORMAT,
     model_files,
     read_config,
-    read_weights,
     upgraded_config,
+    upgraded_state,
     write_model,
 )
 
@@ -54,7 +54,8 @@ class Separator(nn.Module):
     targets : sequence of str, optional
         Names of the sources; default ``source1`` and so on.
     **options
-        Arguments of :class:`UnfoldedInversion` for an algorithm, such as ``sigma=0.5``.
+        Arguments of :class:`UnfoldedInversion` for an algorithm, such as ``sigma=0.5`` or
+        ``trainable={"sigma": "layer,frequency"}``.
 
     Attributes
     ----------
@@ -120,8 +121,9 @@ class Separator(nn.Module):
         elif n_layers is None:
             raise ValueError(f"n_layers=None must be the number of layers of {inversion}")
         else:
-            known = {} if self.n_sources is None else {"n_sources": self.n_sources}
-            layers = UnfoldedInversion(inversion, n_layers, stft=self.stft, **(known | options))
+            if any("source" in axes for axes in (options.get("trainable") or {}).values()):
+                options = {"n_sources": self.n_sources} | options
+            layers = UnfoldedInversion(inversion, n_layers, stft=self.stft, **options)
         self.inversion = layers
 
     @property
@@ -252,12 +254,16 @@ class Separator(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, folder: Any = DEFAULT_MODEL, *, estimator: nn.Module | None = None
+        cls,
+        folder: Any = DEFAULT_MODEL,
+        *,
+        estimator: nn.Module | None = None,
+        inversion: UnfoldedInversion | None = None,
     ) -> Self:
         """Read a separator that :meth:`save_pretrained` wrote, or one that ships.
 
-        Nothing is imported for what a file names: the module of an estimator of your own must
-        have been imported.
+        Nothing is imported for what a file names: modules with classes of your own must have been
+        imported.
 
         Parameters
         ----------
@@ -268,6 +274,8 @@ class Separator(nn.Module):
             Estimator that takes the weights, in place of one that is made of the description;
             needed where the class does not remember its arguments, see
             :class:`unfolded.Described`.
+        inversion : UnfoldedInversion, optional
+            Layers that take the weights, likewise, for corrections that are not remembered.
 
         Returns
         -------
@@ -281,8 +289,9 @@ class Separator(nn.Module):
             weights are of another architecture.
         """
         config_file, weights_file = model_files(folder)
-        separator = cls._from_config(read_config(config_file), estimator, str(config_file))
-        state = read_weights(weights_file)
+        config = read_config(config_file)
+        separator = cls._from_config(config, estimator, inversion, str(config_file))
+        state = upgraded_state(read_state(weights_file), config)
         precisions = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(precisions) == 1:
             separator.to(precisions.pop())
@@ -290,7 +299,13 @@ class Separator(nn.Module):
         return separator.eval()
 
     @classmethod
-    def _from_config(cls, config: dict[str, Any], estimator: nn.Module | None, path: str) -> Self:
+    def _from_config(
+        cls,
+        config: dict[str, Any],
+        estimator: nn.Module | None,
+        inversion: UnfoldedInversion | None,
+        path: str,
+    ) -> Self:
         try:
             config = upgraded_config(config)
             stft = rebuild_stft(config["stft"])
@@ -300,13 +315,12 @@ class Separator(nn.Module):
             known["targets"] = config["targets"]
             layers = config["inversion"]
             # What does not go together is found before layers of any size are made.
-            separator = cls(estimator, **known)
-            if layers is None:
+            separator = cls(estimator, inversion, **known)
+            if inversion is not None or layers is None:
                 return separator
-            n_sources = layers.get("n_sources")
-            if None not in (n_sources, separator.n_sources) and n_sources != separator.n_sources:
-                raise ValueError(f"inversion has n_sources={n_sources!r}")
-            separator.inversion = UnfoldedInversion(**layers, stft=stft)
+            if layers["n_sources"] not in (None, separator.n_sources):
+                raise ValueError(f"inversion has n_sources={layers['n_sources']!r}")
+            separator.inversion = UnfoldedInversion.from_config(layers, stft)
             return separator
         except Exception as error:  # a file can hold anything, and classes of others do anything
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)

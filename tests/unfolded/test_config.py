@@ -168,7 +168,7 @@ def test_models_are_built_with_what_the_data_tell():
     model = build_model(config, DATA, ["speech", "noise"])
     assert model.targets == ["speech", "noise"] and model.sample_rate == 8000
     assert model.estimator.arguments["hidden"] == 4
-    assert model.inversion.config["sigma"] == 0.5 and model.inversion.n_layers == 2
+    assert model.inversion.config["hyper"] == {"sigma": 0.5} and model.inversion.n_layers == 2
     assert model(torch.randn(1, 1, 300)).shape == (1, 2, 1, 300)
     umx = ModelConfig(StftConfig(64), MagnitudeConfig("open-unmix", {"hidden": 4}), None)
     model = build_model(umx, DataConfig(sample_rate=8000, channels=2), ["a", "b"])
@@ -205,7 +205,7 @@ def test_models_start_from_saved_ones(tmp_path):
 
     model = build()
     with torch.no_grad():
-        model.inversion.layers[0].logits.add_(0.3)
+        model.inversion.layers[0].weights.logits.add_(0.3)
     model.save_pretrained(tmp_path / "model")
     found = build(str(tmp_path / "model")).state_dict()
     assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())

@@ -1,6 +1,7 @@
 """Unfolded inversion: equal to the algorithms at first, differentiable, and cheap in memory."""
 
 import copy
+import json
 import math
 import pickle
 import weakref
@@ -15,14 +16,54 @@ import phaserec
 from phaserec import STFT, measures
 from phaserec._padding import MODES
 from phaserec.algorithms import ALGORITHMS, NonNegative
-from unfolded.layers import UnfoldedInversion
+from unfolded.layers import MagnitudeRefinement, UnfoldedInversion
 from unfolded.nn.bands import mel_bands
 from unfolded.nn.windows import LearnedSTFT
 
 NAMES = list(ALGORITHMS)
-REFINE = {"refine": True, "sample_rate": 16000}
+REFINE = {"refine": True}
 EXTRAS = {**REFINE, "learn_windows": True, "checkpoint": True}
 F64 = {"dtype": torch.float64}
+
+
+def unfold(
+    algorithm,
+    n_layers,
+    *,
+    stft,
+    n_sources=2,
+    tied=False,
+    refine=False,
+    trainable=None,
+    learn_windows=False,
+    checkpoint=False,
+    dtype=None,
+    **options,
+):
+    """A network in which everything is trained, of each source, unless something is declared."""
+    layer = "" if tied else "layer"
+    if trainable is None:
+        plain = UnfoldedInversion(algorithm, n_layers, stft=stft, **options)
+        trainable = dict.fromkeys(plain.axes, layer) | {"weights": f"{layer},source"}
+    correction = None
+    if refine:
+        made = [
+            MagnitudeRefinement(n_sources, stft.n_fft, 16000).to(dtype)
+            for _ in range(1 if tied else n_layers)
+        ]
+        correction = made[0] if tied else made
+    return UnfoldedInversion(
+        algorithm,
+        n_layers,
+        stft=stft,
+        n_sources=n_sources,
+        trainable=trainable,
+        correction=correction,
+        learn_windows=learn_windows,
+        checkpoint=checkpoint,
+        dtype=dtype,
+        **options,
+    )
 
 
 def trained(net):
@@ -41,7 +82,7 @@ def perturb(net, size=0.1):
 @pytest.mark.parametrize("name", NAMES)
 def test_untrained_network_is_the_algorithm(name, options, small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion(name, 3, stft=small_stft, n_sources=2, **F64, **options)
+    net = unfold(name, 3, stft=small_stft, n_sources=2, **F64, **options)
     expected = phaserec.invert(V, x, stft=small_stft, algorithm=name, n_iter=3)
     torch.testing.assert_close(net(V, x).detach(), expected, rtol=1e-11, atol=1e-12)
 
@@ -49,7 +90,7 @@ def test_untrained_network_is_the_algorithm(name, options, small_stft, small_pro
 @pytest.mark.parametrize("name", ["misi", "mix-incons", "fast-griffin-lim"])
 def test_momentum_starts_as_the_combinator(name, small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion(name, 3, stft=small_stft, n_sources=2, momentum=0.4, **F64)
+    net = unfold(name, 3, stft=small_stft, n_sources=2, momentum=0.4, **F64)
     expected = phaserec.invert(V, x, stft=small_stft, algorithm=name, n_iter=3, momentum=0.4)
     torch.testing.assert_close(net(V, x).detach(), expected, rtol=1e-11, atol=1e-12)
     assert any("momentum" in key for key in trained(net))
@@ -62,7 +103,7 @@ def test_a_momentum_of_its_own_is_the_steps(momentum, small_stft, small_problem)
         return p.mag(p.cons(S)) * (1 + momentum)
 
     V, x = small_problem
-    net = UnfoldedInversion(mine, 3, stft=small_stft, n_sources=2, momentum=momentum, **F64)
+    net = unfold(mine, 3, stft=small_stft, n_sources=2, momentum=momentum, **F64)
     expected = phaserec.invert(
         V, x, stft=small_stft, algorithm=mine, n_iter=3, momentum=momentum or 0.0
     )
@@ -72,7 +113,7 @@ def test_a_momentum_of_its_own_is_the_steps(momentum, small_stft, small_problem)
 
 def test_momentum_zero_is_trained(small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion("misi", 3, stft=small_stft, n_sources=2, momentum=0.0, **F64)
+    net = unfold("misi", 3, stft=small_stft, n_sources=2, momentum=0.0, **F64)
     expected = phaserec.invert(V, x, stft=small_stft, algorithm="misi", n_iter=3)
     y = net(V, x)
     torch.testing.assert_close(y.detach(), expected, rtol=1e-11, atol=1e-12)
@@ -83,7 +124,7 @@ def test_momentum_zero_is_trained(small_stft, small_problem):
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_of_three_layers(name, small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion(name, 3, stft=small_stft, n_sources=2, **F64)
+    net = unfold(name, 3, stft=small_stft, n_sources=2, **F64)
     parameters = trained(net)
 
     def run(V, x, *values):
@@ -96,12 +137,16 @@ def test_gradients_of_three_layers(name, small_stft, small_problem):
 
 def test_gradients_with_everything_on(small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion(
+    net = unfold(
         "mix-incons-hard-mag",
         3,
         stft=small_stft,
         n_sources=2,
-        sigma_per_frequency=True,
+        trainable={
+            "sigma": "layer,frequency",
+            "momentum": "layer",
+            "weights": "layer,frequency,source",
+        },
         momentum=0.3,
         **F64,
         **EXTRAS,
@@ -119,7 +164,7 @@ def test_gradients_with_everything_on(small_stft, small_problem):
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_parameter(name, options, small_stft, small_problem):
     V, x = small_problem
-    net = perturb(UnfoldedInversion(name, 3, stft=small_stft, n_sources=2, **F64, **options))
+    net = perturb(unfold(name, 3, stft=small_stft, n_sources=2, **F64, **options))
     y = net(V, x)
     if trained(net):
         y.square().sum().backward()
@@ -135,25 +180,75 @@ def test_gradients_reach_every_parameter(name, options, small_stft, small_proble
 
 def test_what_cannot_matter_is_not_trained(small_stft):
     def fixed(name, **options):
-        net = UnfoldedInversion(name, 2, stft=small_stft, n_sources=2, **options)
+        net = unfold(name, 2, stft=small_stft, **options)
         return [key for key, p in net.named_parameters() if not p.requires_grad]
 
     assert fixed("misi") == []
-    assert fixed("griffin-lim") == ["layers.0.logits", "layers.1.logits"]
+    assert fixed("griffin-lim") == ["layers.0.weights.logits", "layers.1.weights.logits"]
     assert [key for key in fixed("aux") if "tau" not in key] == []
     assert len(fixed("aux")) == 2 and fixed("aux", magnitude="soft") == []
     assert len(fixed("bregmisi")) == 2 and fixed("bregmisi", beta=1.5) == []
-    assert fixed("mix-incons", train_hyper=False) == [
-        f"layers.{k}.hyper.sigma_.raw" for k in range(2)
-    ]
-    assert fixed("mix-incons", train_weights=False) == ["layers.0.logits", "layers.1.logits"]
+    # Powers of shares do nothing to weights of one source, logits do nothing without mixing.
+    assert fixed("misi", trainable={"weights": "frequency"}) == []
+    assert fixed("griffin-lim", trainable={"weights": ""}) == ["shared.weights.logits"]
+
+
+def test_nothing_is_trained_but_what_is_declared(small_stft):
+    def parameters(trainable, **options):
+        net = UnfoldedInversion("aux", 3, stft=small_stft, trainable=trainable, **options)
+        return {name: tuple(p.shape) for name, p in net.named_parameters()}
+
+    layers = [f"layers.{k}." for k in range(3)]
+    assert parameters({}) == {}
+    assert parameters({"sigma": "", "tau": False}) == {"shared.hyper.sigma_.raw": ()}
+    assert parameters({"sigma": True}) == {f"{k}hyper.sigma_.raw": () for k in layers}
+    assert parameters({"sigma": "layer,frequency"}) == {
+        f"{k}hyper.sigma_.raw": (5, 1) for k in layers
+    }
+    assert parameters({"sigma": "source"}, n_sources=2) == {"shared.hyper.sigma_.raw": (2, 1, 1)}
+    assert parameters({"weights": "frequency"}) == {"shared.weights.logits": (5, 1)}
+    assert parameters({"weights": "frequency,source"}, n_sources=3) == {
+        "shared.weights.logits": (3, 5, 1)
+    }
+    assert parameters({"momentum": "layer"}, momentum=0.2) == {
+        f"{k}hyper.momentum_.raw": () for k in layers
+    }
+
+
+def test_values_for_each_layer(small_stft, small_problem):
+    V, x = small_problem
+    expected, sigma = phaserec.Problem(V, x, stft=small_stft), [0.1, 3.0, 0.0]
+    S = expected.start()
+    for value in sigma:
+        S = ALGORITHMS["mix-incons"].step(S, expected, sigma=value)
+    for trainable in ({}, {"sigma": "layer"}, {"sigma": "layer,frequency"}):
+        net = UnfoldedInversion(
+            "mix-incons", 3, stft=small_stft, sigma=sigma, trainable=trainable, **F64
+        )
+        torch.testing.assert_close(net.spectrogram(V, x).detach(), S)
+        assert UnfoldedInversion.from_config(net.config, small_stft).config == net.config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sources_have_no_number_and_no_order(name, small_stft):
+    net = UnfoldedInversion(name, 3, stft=small_stft, **F64)
+    trainable = {**dict.fromkeys(net.axes, "layer,frequency"), "weights": "layer,frequency"}
+    if name == "bregmisi":
+        trainable["beta"] = "layer"  # the formula depends on whether it is 1
+    net = UnfoldedInversion(name, 3, stft=small_stft, trainable=trainable, **F64)
+    perturb(net, 0.05)
+    for n_sources in (1, 2, 4):
+        sources = torch.randn(n_sources, 13, dtype=torch.float64)
+        V, x = small_stft(sources).abs() + 0.1, sources.sum(0)
+        order = torch.randperm(n_sources)
+        torch.testing.assert_close(net(V[order], x), net(V, x)[order])
 
 
 @pytest.mark.parametrize("name", ["misi", "griffin-lim", "aux"])
 def test_what_is_trained_does_not_depend_on_the_gradient_mode(name, small_stft):
-    expected = trained(UnfoldedInversion(name, 2, stft=small_stft, n_sources=2)).keys()
+    expected = trained(unfold(name, 2, stft=small_stft, n_sources=2)).keys()
     with torch.no_grad():
-        net = UnfoldedInversion(name, 2, stft=small_stft, n_sources=2)
+        net = unfold(name, 2, stft=small_stft, n_sources=2)
     assert trained(net).keys() == expected
 
 
@@ -165,7 +260,7 @@ def test_silence_is_finite(name, silent, options, small_stft, small_problem):
     V = V * 0 if silent != "one source" else V * torch.tensor([1.0, 0.0])[:, None, None]
     x = x * 0 if silent == "everything" else x
     V.requires_grad_(), x.requires_grad_()
-    net = UnfoldedInversion(name, 3, stft=small_stft, n_sources=2, **options)
+    net = unfold(name, 3, stft=small_stft, n_sources=2, **options)
     y = net(V, x)
     if silent == "everything":
         assert bool((y == 0).all())
@@ -177,7 +272,7 @@ def test_silence_is_finite(name, silent, options, small_stft, small_problem):
 @pytest.mark.parametrize("start", [0.0, 1e-3, 0.3, 10.0])
 def test_sigma_starts_exactly_and_moves_both_ways(start, small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion("mix-incons", 2, stft=small_stft, n_sources=2, sigma=start)
+    net = unfold("mix-incons", 2, stft=small_stft, n_sources=2, sigma=start)
     sigma = net.layers[0].hyper["sigma_"]
     assert float(sigma().detach()) == pytest.approx(start, rel=1e-6)
     net(V, x).square().sum().backward()
@@ -192,7 +287,7 @@ def test_ranges_with_two_ends_hold():
     def relaxed(S, p, rho: "NonNegative" = 0.5):
         return (1 - rho) * S + rho * p.mag(p.cons(S))
 
-    net = UnfoldedInversion(relaxed, 2, stft=STFT(8, 2), n_sources=1)
+    net = unfold(relaxed, 2, stft=STFT(8, 2), n_sources=1)
     value = net.layers[0].hyper["rho_"]
     value.high = 1.0
     with torch.no_grad():
@@ -202,24 +297,25 @@ def test_ranges_with_two_ends_hold():
         _ = net.config
 
 
-def test_sigma_per_frequency(small_stft, small_problem):
+def test_powers_of_shares(small_stft, small_problem):
     V, x = small_problem
-    options = {"stft": small_stft, "n_sources": 2, **F64}
-    net = UnfoldedInversion("mix-incons", 2, sigma_per_frequency=True, sigma=0.7, **options)
-    one = UnfoldedInversion("mix-incons", 2, sigma=0.7, **options)
-    torch.testing.assert_close(net(V, x), one(V, x))
-    assert net.layers[0].hyper["sigma_"].raw.shape == (small_stft.n_bins, 1)
-    with pytest.raises(ValueError, match=r"sigma_per_frequency=True needs .* misi has none"):
-        UnfoldedInversion("misi", 2, sigma_per_frequency=True, **options)
+    net = UnfoldedInversion("misi", 1, stft=small_stft, trainable={"weights": "frequency"}, **F64)
+    power = torch.rand(5, 1, dtype=torch.float64)
+    with torch.no_grad():
+        net.shared.weights.logits.copy_(power)
+    W = V**power / (V**power).sum(0)
+    problem = phaserec.Problem(V, x, stft=small_stft)
+    expected = problem.mix(problem.mag(problem.cons(problem.start())), W)
+    torch.testing.assert_close(net.spectrogram(V, x).detach(), expected)
 
 
 @pytest.mark.parametrize("name", ["misi", "mix-incons", "mag-incons-hard-mix"])
 def test_logits_are_a_softmax_on_the_own_weights(name, small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion(name, 1, stft=small_stft, n_sources=2, **F64)
+    net = unfold(name, 1, stft=small_stft, n_sources=2, **F64)
     logits = torch.tensor([0.8, -0.4], dtype=torch.float64)[:, None, None]
     with torch.no_grad():
-        net.layers[0].logits.copy_(logits)
+        net.layers[0].weights.logits.copy_(logits)
     problem = phaserec.Problem(V, x, stft=small_stft)
     own = problem.mixing_weights if name == "mix-incons" else torch.full_like(V, 0.5)
     W = torch.softmax(own.log() + logits, 0)
@@ -235,13 +331,13 @@ def test_logits_are_a_softmax_on_the_own_weights(name, small_stft, small_problem
 
 def test_last_projector_mixing_sums_to_the_mixture(small_stft, small_problem):
     V, x = small_problem
-    net = perturb(UnfoldedInversion("misi", 3, stft=small_stft, n_sources=2, **F64, **EXTRAS))
+    net = perturb(unfold("misi", 3, stft=small_stft, n_sources=2, **F64, **EXTRAS))
     torch.testing.assert_close(net(V, x).sum(0), x)
 
 
 def test_tied_layers_share_parameters(small_stft):
-    tied = UnfoldedInversion("mix-incons", 5, stft=small_stft, n_sources=2, tied=True)
-    free = UnfoldedInversion("mix-incons", 5, stft=small_stft, n_sources=2)
+    tied = unfold("mix-incons", 5, stft=small_stft, n_sources=2, tied=True)
+    free = unfold("mix-incons", 5, stft=small_stft, n_sources=2)
     assert len(list(free.parameters())) == 5 * len(list(tied.parameters()))
 
 
@@ -249,11 +345,11 @@ def test_tied_layers_share_parameters(small_stft):
 def test_the_first_layers_alone(tied, small_stft, small_problem):
     V, x = small_problem
     options = {"stft": small_stft, "n_sources": 2, "tied": tied, **F64}
-    net = perturb(UnfoldedInversion("mix-incons", 3, **options))
+    net = perturb(unfold("mix-incons", 3, **options))
     first = net.first(2)
     assert (net.n_layers, first.n_layers, first.config["n_layers"]) == (3, 2, 2)
     assert {id(p) for p in first.parameters()} <= {id(p) for p in net.parameters()}
-    other = UnfoldedInversion("mix-incons", 2, **options)
+    other = unfold("mix-incons", 2, **options)
     other.load_state_dict(first.state_dict())
     torch.testing.assert_close(first(V, x), other(V, x), rtol=0, atol=0)
     assert not torch.allclose(net(V, x), first(V, x))
@@ -264,7 +360,7 @@ def test_the_first_layers_alone(tied, small_stft, small_problem):
 def test_batch_equals_items(small_stft):
     sources = torch.randn(2, 3, 2, 11, dtype=torch.float64)
     V, x = small_stft(sources).abs(), sources.sum(-2)
-    net = perturb(UnfoldedInversion("aux", 2, stft=small_stft, n_sources=2, **F64, **EXTRAS))
+    net = perturb(unfold("aux", 2, stft=small_stft, n_sources=2, **F64, **EXTRAS))
     y = net(V, x)
     assert y.shape == sources.shape
     torch.testing.assert_close(y[1, 2], net(V[1, 2], x[1, 2]))
@@ -277,7 +373,7 @@ def test_ragged_batch_equals_items(options, mode):
     sources = torch.randn(2, 2, 15, dtype=torch.float64)
     sources[1, :, 10:] = 0
     V, x = small_stft(sources).abs(), sources.sum(-2)
-    net = UnfoldedInversion("misi", 2, stft=small_stft, n_sources=2, **F64, **options)
+    net = unfold("misi", 2, stft=small_stft, n_sources=2, **F64, **options)
     y = net(V, x, lengths=[15, 10])
     V1 = small_stft(sources[1, :, :10]).abs()
     V[1, :, :, : V1.shape[-1]] = V1
@@ -288,33 +384,56 @@ def test_ragged_batch_equals_items(options, mode):
 
 def test_without_a_mixture(small_stft, small_problem):
     V, _ = small_problem
-    net = UnfoldedInversion("griffin-lim", 2, stft=small_stft, n_sources=2, **F64, **REFINE)
+    net = unfold("griffin-lim", 2, stft=small_stft, n_sources=2, **F64, **REFINE)
     expected = phaserec.invert(
         V, stft=small_stft, algorithm="griffin-lim", n_iter=2, rng=3, length=9
     )
     torch.testing.assert_close(net(V, rng=3, length=9).detach(), expected)
-    net = UnfoldedInversion("misi", 2, stft=small_stft, n_sources=2)
+    net = unfold("misi", 2, stft=small_stft, n_sources=2)
     with pytest.raises(ValueError, match="needs a mixture"):
         net(V)
 
 
 def test_refinement_is_bounded(small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion("misi-mix-first", 1, stft=small_stft, n_sources=2, **REFINE, **F64)
+    net = unfold("misi-mix-first", 1, stft=small_stft, n_sources=2, **REFINE, **F64)
     for scale, factor in ((1e6, 8.0), (-1e6, 1 / 8)):
         with torch.no_grad():
-            net.layers[0].refinement.outlet.bias.fill_(scale)
+            net.correction[0].outlet.bias.fill_(scale)
         torch.testing.assert_close(net.spectrogram(V, x).abs(), factor * V)
 
 
-@pytest.mark.parametrize("rate", [8000, 44100])
-def test_bands_of_the_refinement_follow_the_sample_rate(rate):
-    stft = STFT(512)
-    net = UnfoldedInversion("misi", 1, stft=stft, n_sources=2, refine=True, sample_rate=rate)
-    bands = net.layers[0].refinement.bands
-    torch.testing.assert_close(bands, torch.from_numpy(mel_bands(64, 512, rate)).float())
-    again = UnfoldedInversion(**net.config, stft=stft)
-    torch.testing.assert_close(again.layers[0].refinement.bands, bands)
+def test_corrections_are_any_modules(small_stft, small_problem):
+    V, x = small_problem
+
+    class Louder(torch.nn.Module):
+        def __init__(self, gain):
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.tensor(float(gain)))
+
+        def forward(self, V, S, total):
+            assert V.shape == S.shape and total.shape == V.shape[-2:]
+            return self.gain * V
+
+    options = {"stft": small_stft, "trainable": {}, **F64}
+    one = UnfoldedInversion("misi-mix-first", 2, correction=Louder(3), **options)
+    torch.testing.assert_close(one.spectrogram(V, x).abs(), 3 * V)
+    each = UnfoldedInversion("misi-mix-first", 2, correction=[Louder(3), Louder(5)], **options)
+    torch.testing.assert_close(each.spectrogram(V, x).abs(), 5 * V)
+    torch.testing.assert_close(each.first(1).spectrogram(V, x).abs(), 3 * V)
+    assert {k: len(v) for k, v in each.parameter_groups().items()} == {
+        "declared": 0,
+        "correction": 2,
+        "windows": 0,
+    }
+    with pytest.raises(ValueError, match="correction has 1 modules for n_layers=2"):
+        UnfoldedInversion("misi", 2, correction=[Louder(3)], **options)
+
+
+def test_bands_of_the_refinement_follow_the_sample_rate():
+    for rate in (8000, 44100):
+        bands = MagnitudeRefinement(2, 512, rate).bands
+        torch.testing.assert_close(bands, torch.from_numpy(mel_bands(64, 512, rate)).float())
 
 
 @pytest.mark.parametrize(
@@ -386,9 +505,7 @@ def test_memory_with_checkpointing(name, momentum):
     def measure(n_layers, checkpoint):
         # As in training: the magnitudes come from a network.
         V, x = stft(sources).abs().requires_grad_(), sources.sum(0)
-        net = UnfoldedInversion(
-            name, n_layers, stft=stft, n_sources=2, checkpoint=checkpoint, **hyper
-        )
+        net = unfold(name, n_layers, stft=stft, n_sources=2, checkpoint=checkpoint, **hyper)
         with PeakMemory() as peak:
             net(V, x).square().sum().backward()
         return peak.most
@@ -403,7 +520,7 @@ def test_checkpointing_changes_no_gradient(name, small_stft, small_problem):
     V, x = small_problem
     grads = []
     for checkpoint in (False, True):
-        net = UnfoldedInversion(
+        net = unfold(
             name, 5, stft=small_stft, n_sources=2, checkpoint=checkpoint, momentum=0.2, **F64
         )
         leaf = V.clone().requires_grad_()
@@ -416,7 +533,7 @@ def test_checkpointing_changes_no_gradient(name, small_stft, small_problem):
 def test_a_few_steps_of_training_reduce_the_error(small_stft):
     sources = torch.randn(4, 2, 40)
     V, x = small_stft(sources).abs(), sources.sum(-2)
-    net = UnfoldedInversion("mix-incons-hard-mag", 3, stft=small_stft, n_sources=2, **REFINE)
+    net = unfold("mix-incons-hard-mag", 3, stft=small_stft, n_sources=2, **REFINE)
     optimizer = torch.optim.Adam(net.parameters(), 5e-4)
     errors = []
     for _ in range(10):
@@ -430,11 +547,10 @@ def test_a_few_steps_of_training_reduce_the_error(small_stft):
 
 def test_config_and_state_rebuild_the_network(small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion(
-        "aux", 2, stft=small_stft, n_sources=2, sigma=0.2, consistency="soft", **EXTRAS
-    )
+    net = unfold("aux", 2, stft=small_stft, n_sources=2, sigma=0.2, consistency="soft", **EXTRAS)
     perturb(net)
-    other = UnfoldedInversion(**(net.config | {"sigma": 3.0}), stft=small_stft)
+    assert json.loads(json.dumps(net.config)) == net.config
+    other = UnfoldedInversion.from_config(net.config, small_stft)
     other.load_state_dict(net.state_dict())
     torch.testing.assert_close(other(V, x), net(V, x), rtol=0, atol=0)
 
@@ -448,8 +564,14 @@ def test_config_and_state_rebuild_the_network(small_stft, small_problem):
         ({"sigma": -1.0}, "sigma=-1.0 must be a number ≥ 0"),
         ({"sigmo": 1.0}, "no hyper-parameter 'sigmo'.*did you mean 'sigma'"),
         ({"momentum": -0.5}, "momentum=-0.5 must be"),
-        ({"refine": True}, "refine=True .* needs a sample_rate"),
-        ({"refine": True, "sample_rate": 0}, "sample_rate=0 must be positive"),
+        ({"momentum": [0.1]}, r"momentum=\[0.1\] has 1 values for n_layers=2"),
+        ({"sigma": [1.0, -1.0]}, "sigma=-1.0 must be a number ≥ 0"),
+        ({"trainable": {"sigmo": ""}}, "'sigmo' is not one of the algorithm; .* mean 'sigma'"),
+        ({"trainable": {"sigma": "layers"}}, "sigma='layers' must be .* did you mean 'layer'"),
+        ({"trainable": {"momentum": ""}}, "'momentum' is not one"),
+        ({"trainable": ["sigma"]}, "must be a dict"),
+        ({"trainable": {"weights": "source"}, "n_sources": None}, "needs n_sources"),
+        ({"trainable": {"sigma": ""}, "sigma": [1.0, 2.0]}, "has not the axis layer"),
     ],
 )
 def test_arguments(change, message, small_stft):
@@ -471,9 +593,7 @@ def test_step_functions_see_a_whole_problem(options, small_stft, small_problem):
 
     restless.memory = 1
     V, x = small_problem
-    net = UnfoldedInversion(
-        restless, 3, stft=small_stft, n_sources=2, side="right", **F64, **options
-    )
+    net = unfold(restless, 3, stft=small_stft, n_sources=2, side="right", **F64, **options)
     expected = phaserec.invert(V, x, stft=small_stft, algorithm=restless, n_iter=3, side="right")
     y = net(V, x)
     torch.testing.assert_close(y.detach(), expected)
@@ -483,7 +603,7 @@ def test_step_functions_see_a_whole_problem(options, small_stft, small_problem):
 
 def test_copies(small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion("misi", 2, stft=small_stft, n_sources=2, momentum=0.3, **EXTRAS)
+    net = unfold("misi", 2, stft=small_stft, n_sources=2, momentum=0.3, **EXTRAS)
     perturb(net)
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         torch.testing.assert_close(other(V, x), net(V, x), rtol=0, atol=0)
@@ -491,6 +611,6 @@ def test_copies(small_stft, small_problem):
 
 def test_wrong_number_of_sources(small_stft, small_problem):
     V, x = small_problem
-    net = UnfoldedInversion("misi", 2, stft=small_stft, n_sources=3)
+    net = unfold("misi", 2, stft=small_stft, n_sources=3)
     with pytest.raises(ValueError, match=r"\(2, 5, 5\) must be .* n_sources = 3"):
         net(V, x)

@@ -79,7 +79,7 @@ def contents():
         ),
         (["export", "-o", "model/config.json", "--model", "model"], "is one of the input files"),
         (["export", "-o", "pairs", "--model", "model"], "pairs is a folder"),
-        (["train", "c.yaml", "model.weights=run/best"], "run/best/model.safetensors"),
+        (["train", "c.yaml", "model.weights=run/best"], "run/best/config.json"),
     ],
 )
 def test_what_is_wrong_is_found_before_anything_is_written(unfolded, args, word):

@@ -24,6 +24,7 @@ from unfolded import (
     oracle_magnitudes,
 )
 from unfolded.checkpoints import read_state, write_state
+from unfolded.layers import MagnitudeRefinement
 from unfolded.nn.modules import describe, rebuild
 
 STFT16 = STFT(16, 4)
@@ -34,12 +35,15 @@ def gru(n_sources=2, stft=STFT16, sample_rate=8000):
     return GRUMasks(n_sources, stft=stft, sample_rate=sample_rate, **options)
 
 
-def separator(algorithm="misi", n_layers=2, *, stft=STFT16, **options):
+def refinements(n_layers):
+    return [MagnitudeRefinement(2, 16, 8000) for _ in range(n_layers)]
+
+
+def separator(algorithm="misi", n_layers=2, *, refine=False, **options):
     if not n_layers:
-        return Separator(gru(stft=stft))
-    options = {"sample_rate": 8000} | options
-    inversion = UnfoldedInversion(algorithm, n_layers, stft=stft, n_sources=2, **options)
-    return Separator(gru(stft=stft), inversion)
+        return Separator(gru())
+    correction = refinements(n_layers) if refine else None
+    return Separator(gru(), algorithm, n_layers, correction=correction, **options)
 
 
 class Flat(torch.nn.Module):
@@ -96,8 +100,10 @@ def test_without_channels_it_is_one_channel(n_layers):
 
 
 def test_an_estimator_that_tells_nothing():
-    model = Separator(Flat(3), stft=STFT16, sample_rate=8000)
+    told = {"stft": STFT16, "sample_rate": 8000}
+    model = Separator(Flat(3), **told)
     assert model.targets is None and model.n_sources is None
+    assert Separator(Flat(3), "misi", 2, **told)(torch.randn(2, 40)).shape == (2, 3, 40)
     x = torch.randn(2, 40)
     expected = model.estimator.shares.reshape(3, 1) * x.unsqueeze(1)
     torch.testing.assert_close(model(x), expected)
@@ -205,8 +211,8 @@ ESTIMATORS = {
 @pytest.mark.parametrize("kind", list(ESTIMATORS))
 def test_round_trip(kind, n_layers, dtype, tmp_path):
     options = {"sigma": 0.3, "magnitude": "soft", "momentum": 0.2, "learn_windows": True}
-    options |= {"refine": True, "sample_rate": 8000, "n_sources": 2}
-    layers = UnfoldedInversion("aux", n_layers, stft=KAISER, **options) if n_layers else None
+    options |= {"correction": refinements(n_layers), "stft": KAISER}
+    layers = UnfoldedInversion("aux", n_layers, **options) if n_layers else None
     told = {"stft": KAISER, "sample_rate": 8000, "targets": ["speech", "noise"]}
     model = Separator(ESTIMATORS[kind](), layers, **told).to(dtype)
     disturbed(model).save_pretrained(tmp_path / "a" / "b")
@@ -232,7 +238,7 @@ def test_an_estimator_that_does_not_tell_its_arguments(tmp_path):
     model = disturbed(Separator(Untold(4), **told))
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["targets"] is None
-    with pytest.raises(ValueError, match=r"Untold was saved without its arguments; give estimator"):
+    with pytest.raises(ValueError, match=r"Untold was saved without its arguments; make it"):
         Separator.from_pretrained(tmp_path)
     again = Separator.from_pretrained(tmp_path, estimator=Untold(4))
     x = torch.randn(1, 40)
@@ -270,18 +276,18 @@ def test_a_model_of_the_first_format(tmp_path):
     """As version 0.1.0 in development wrote it: its keys, the norm within each frame."""
     options = {"n_bands": 5, "hidden": 7, "n_layers": 1}
     frame = GRUMasks(2, stft=STFT16, sample_rate=8000, norm="frame", **options)
-    layers = {"algorithm": "misi", "n_layers": 2, "n_sources": 2, "refine": True}
-    model = Separator(frame, targets=["a", "b"])
-    model.inversion = UnfoldedInversion(**layers, stft=STFT16, sample_rate=16000)
-    disturbed(model).save_pretrained(tmp_path)
-    state = {
-        key.replace("estimator.", "magnitude_network."): tensor
-        for key, tensor in read_state(tmp_path / "model.safetensors").items()
-    }
+    trainable = {"sigma": "layer", "weights": "layer,source"}
+    model = disturbed(Separator(frame, "mix-incons", 2, trainable=trainable))
+    state = {}
+    for key, tensor in model.state_dict().items():
+        key = key.replace("estimator.", "magnitude_network.")
+        state[key.replace("weights.logits", "logits")] = tensor
     write_state(state, tmp_path / "model.safetensors")
     network = {"type": "gru", "n_sources": 2, "n_fft": 16, "sample_rate": 8000, **options}
     config = {"format": 1, "sample_rate": 8000, "targets": ["a", "b"], "stft": {"n_fft": 16}}
-    # Bands of the layers are those of 16 kHz where nothing is said of them.
+    layers = {"algorithm": "mix-incons", "n_layers": 2, "n_sources": 2, "momentum": None}
+    layers |= {"train_hyper": True, "train_weights": True, "tied": False, "refine": False}
+    layers |= {"sigma_per_frequency": False, "learn_windows": False, "checkpoint": False}
     config |= {"magnitude_network": network, "inversion": layers}
     (tmp_path / "config.json").write_text(json.dumps(config))
     again = Separator.from_pretrained(tmp_path)

@@ -1,14 +1,50 @@
 """Networks that correct the magnitudes of a layer."""
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from phaserec._registry import Registry
+from phaserec._xp import as_int
 from unfolded.nn.bands import mel_bands
+from unfolded.nn.modules import Described
+
+CORRECTIONS: Registry[type[nn.Module]] = Registry("correction", "unfolded.corrections")
+
+KindT = TypeVar("KindT", bound=type[nn.Module])
 
 
-class MagnitudeRefinement(nn.Module):
+def correction(name: str) -> Callable[[KindT], KindT]:
+    """Register a class of corrections ``correction(V, S, total) -> magnitudes``.
+
+    Parameters
+    ----------
+    name : str
+        Its name in configurations.
+
+    Returns
+    -------
+    callable
+        Decorator that returns the class itself.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken by a class of another module.
+    """
+
+    def register(kind: KindT) -> KindT:
+        CORRECTIONS.add(name, kind, kind)
+        return kind
+
+    return register
+
+
+@correction("magnitude-refinement")
+class MagnitudeRefinement(Described):
     """Bounded multiplicative correction of magnitudes, ``V · exp(b tanh(net))``, at first 1.
 
     The network, a GRU in both directions of time, sees the target magnitudes, those of the current
@@ -30,8 +66,11 @@ class MagnitudeRefinement(nn.Module):
         Units of the GRU in each direction.
     bound : float, default log 8
         Largest logarithm b of a correction.
-    dtype : torch.dtype, optional
-        Floating-point type of the parameters.
+
+    Raises
+    ------
+    ValueError
+        If a size or the sample rate is not positive.
     """
 
     def __init__(
@@ -43,23 +82,24 @@ class MagnitudeRefinement(nn.Module):
         n_bands: int = 64,
         hidden: int = 128,
         bound: float = math.log(8),
-        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        self.n_sources = as_int("n_sources", n_sources, 1)
+        n_fft, hidden = as_int("n_fft", n_fft, 1), as_int("hidden", hidden, 1)
+        if not 0 < sample_rate < math.inf:
+            raise ValueError(f"sample_rate={sample_rate!r} must be positive, in Hz")
         self.bound = bound
-        n_bands = min(n_bands, n_fft // 2 + 1)
+        n_bands = min(as_int("n_bands", n_bands, 2), n_fft // 2 + 1)
         bands = torch.from_numpy(mel_bands(n_bands, n_fft, sample_rate))
-        bands = bands.to(dtype or torch.get_default_dtype())
+        bands = bands.to(torch.get_default_dtype())
         self.bands: Tensor
         self.spread: Tensor
         self.register_buffer("bands", bands, False)
         self.register_buffer("spread", (bands / bands.sum(0)).T.contiguous(), False)
         # Without biases zeros stay zeros.
-        self.inlet = nn.Linear((2 * n_sources + 1) * n_bands, hidden, bias=False, dtype=dtype)
-        self.gru = nn.GRU(
-            hidden, hidden, bias=False, batch_first=True, bidirectional=True, dtype=dtype
-        )
-        self.outlet = nn.Linear(2 * hidden, n_sources * n_bands, dtype=dtype)
+        self.inlet = nn.Linear((2 * n_sources + 1) * n_bands, hidden, bias=False)
+        self.gru = nn.GRU(hidden, hidden, bias=False, batch_first=True, bidirectional=True)
+        self.outlet = nn.Linear(2 * hidden, n_sources * n_bands)
         nn.init.zeros_(self.outlet.weight)
         nn.init.zeros_(self.outlet.bias)
 

@@ -6,81 +6,35 @@ problem whose mixing weights, magnitudes and transform may be trained.
 
 import copy
 import math
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from phaserec import STFT, Problem
-from phaserec._typing import Projectors
+from phaserec._typing import Init, Lengths, Projectors, Seed
 from phaserec._xp import as_int
-from phaserec.algorithms import (
-    ALGORITHMS,
-    Algorithm,
-    Hyper,
-    configure,
-    momentum,
-)
+from phaserec.algorithms import ALGORITHMS, AlgorithmLike, configure, momentum
 from phaserec.algorithms.combinators import estimate
-from unfolded.layers.corrections import MagnitudeRefinement
-from unfolded.layers.parameters import TrainedValue, is_trained
+from unfolded.layers.corrections import CORRECTIONS
+from unfolded.layers.parameters import Parameters, Trainable, declared, in_words
 from unfolded.layers.problem import LayerProblem
 from unfolded.layers.recompute import recomputed
+from unfolded.nn.modules import describe, rebuild
 from unfolded.nn.windows import LearnedSTFT
 
 # Layers, and sources: beyond this nobody could wait for a network, or for its refusal.
 _MOST = 1000
 
 
-class Layer(nn.Module):
-    """One iteration with its parameters."""
-
-    def __init__(
-        self,
-        entry: Algorithm,
-        accelerated: bool,
-        known: tuple[Hyper, ...],
-        hyper: dict[str, Any],
-        shapes: dict[str, tuple[int, ...]],
-        n_sources: int,
-        refinement: MagnitudeRefinement | None,
-        dtype: Any,
-    ) -> None:
-        super().__init__()
-        self.entry = entry
-        self.accelerated = accelerated
-        trained = {h.name: h for h in known if is_trained(h, hyper[h.name])}
-        self.constants = {name: value for name, value in hyper.items() if name not in trained}
-        self.hyper = nn.ModuleDict()
-        for name, h in trained.items():
-            assert h.range is not None
-            value = TrainedValue(float(hyper[name]), h.range, shapes.get(name, ()), dtype)
-            self.hyper[f"{name}_"] = value  # some names are attributes of ModuleDict
-        self.logits = nn.Parameter(torch.zeros(n_sources, 1, 1, dtype=dtype))
-        self.refinement = refinement
-
-    def values(self) -> dict[str, Any]:
-        """Hyper-parameters of the step by name: tensors, and constants."""
-        return {name[:-1]: value() for name, value in self.hyper.items()} | self.constants
-
-    def forward(self, state: Any, problem: Problem, stft: Any, X: Tensor | None) -> Any:
-        V = cast(Tensor, problem.magnitudes)
-        refined = None
-        if self.refinement is not None:
-            total = V.sum(-3) if X is None else X.abs()
-            refined = self.refinement(V, estimate(state), total)
-        stand_in: Projectors[Tensor] = LayerProblem(problem, stft, X, self.logits.to(V), refined)
-        hyper = {k: v.to(V) if isinstance(v, Tensor) else v for k, v in self.values().items()}
-        step = momentum(self.entry, hyper.pop("momentum")) if self.accelerated else self.entry.step
-        return step(state, stand_in, **hyper)
-
-
 class UnfoldedInversion(nn.Module):
     """An inversion algorithm as a network of K layers with trainable parameters.
 
-    Untrained it equals :func:`phaserec.invert` with ``n_iter=n_layers``, for any algorithm. Each
-    layer has its own hyper-parameters and mixing weights (unfolding: Gregor & LeCun, ICML 2010;
-    of MISI: Wang et al., Interspeech 2018).
+    Untrained it equals :func:`phaserec.invert` with ``n_iter=n_layers``, for any algorithm. Layers
+    have hyper-parameters and mixing weights of their own, or share them, as is declared
+    (unfolding: Gregor & LeCun, ICML 2010; of MISI: Wang et al., Interspeech 2018). Unless the axis
+    ``source`` is declared, nothing depends on the number or the order of the sources.
 
     Parameters
     ----------
@@ -90,49 +44,44 @@ class UnfoldedInversion(nn.Module):
         Number of layers K.
     stft : STFT
         Transform of the spectrograms.
-    n_sources : int
-        Number of sources J.
-    tied : bool, default False
-        Share the parameters between all layers.
-    sigma_per_frequency : bool, default False
-        Train one σ a frequency, ``(F, 1)``, in place of one number.
-    train_hyper : bool, default True
-        Train the real hyper-parameters of the algorithm, within their ranges; whole numbers and
-        words are constants.
-    train_weights : bool, default True
-        Train one logit a source, ``(J, 1, 1)``, that is added to the logarithm of the algorithm's
-        own mixing weights before a softmax over sources.
-    momentum : float, optional
-        Accelerate the algorithm with momentum, trained from this value; for an algorithm with
-        a momentum of its own, its start. The first layer's does not matter: a first iteration is
-        a plain one.
-    refine : bool, default False
-        Let a small network correct the target magnitudes of each layer by at most a factor of
-        eight, see :class:`MagnitudeRefinement`.
-    sample_rate : float, optional
-        Sample rate in Hz, which the bands of ``refine`` follow; nothing else needs it.
+    trainable : dict of str to str, optional
+        What is trained, and for which axes it has values of its own: names of real
+        hyper-parameters, ``"momentum"`` or ``"weights"`` (the mixing weights, see
+        :class:`~unfolded.layers.weights.MixingWeights`), each with a word such as
+        ``"layer,frequency"`` out of ``layer``, ``frequency`` and ``source``; ``""`` is one value
+        for everything. Default: every real hyper-parameter, ``"layer"``; ``{}`` trains nothing.
+    correction : nn.Module or sequence of K of them, optional
+        Gives a layer its target magnitudes, ``correction(V, S, total) -> (..., J, F, T)``, of
+        those of the problem, the current estimate and the magnitudes of the mixture
+        ``(..., F, T)``; one for all layers, or one for each. See
+        :class:`~unfolded.layers.corrections.MagnitudeRefinement`.
+    momentum : float or list of K floats, optional
+        Accelerate the algorithm with momentum, from this value on; for an algorithm with a
+        momentum of its own, its start. The first layer's does not matter: a first iteration is a
+        plain one.
+    n_sources : int, optional
+        Number of sources J, needed for the axis ``source``.
     learn_windows : bool, default False
         Train the windows of the transform, see :class:`~unfolded.nn.windows.LearnedSTFT`.
     checkpoint : bool, default False
         Keep about 2 √K states and compute the rest again in the backward pass, each layer twice.
     dtype : torch.dtype, optional
-        Floating-point type of the parameters; default that of torch. The computation has the
-        precision of the magnitudes.
+        Floating-point type of the declared parameters; default that of torch. The computation has
+        the precision of the magnitudes.
     **hyper
-        Hyper-parameters of the algorithm to start from; default its own.
+        Hyper-parameters of the algorithm to start from; default its own. A list gives values for
+        each layer.
 
     Raises
     ------
     ValueError
-        For an unknown algorithm or hyper-parameter, a value out of range,
-        ``sigma_per_frequency`` with an algorithm that has no σ, or ``refine`` without a sample
-        rate.
+        For an unknown algorithm, hyper-parameter or axis, or a value out of range.
 
     Notes
     -----
-    Parameters that cannot change the output, such as the mixing weights of an algorithm that does
-    not mix, do not require gradients. This is found by one run on noise, so it also holds for
-    branches on a value: ``bregmisi`` with ``side="left"`` at exactly ``beta=1`` (or 0 in its
+    Declared parameters that cannot change the output, such as the mixing weights of an algorithm
+    that does not mix, do not require gradients. This is found by one run on noise, so it also holds
+    for branches on a value: ``bregmisi`` with ``side="left"`` at exactly ``beta=1`` (or 0 in its
     objective) uses the limit, which does not depend on β.
 
     Examples
@@ -141,26 +90,26 @@ class UnfoldedInversion(nn.Module):
     >>> from phaserec import STFT
     >>> from unfolded import UnfoldedInversion
     >>> stft = STFT(256)
-    >>> sources = torch.randn(2, 2000)
-    >>> net = UnfoldedInversion("mag-incons-hard-mix", 3, stft=stft, n_sources=2, sigma=0.5)
+    >>> sources = torch.randn(3, 2000)
+    >>> net = UnfoldedInversion(
+    ...     "mag-incons-hard-mix", 3, stft=stft, sigma=0.5, trainable={"sigma": "layer,frequency"}
+    ... )
     >>> net(stft(sources).abs(), sources.sum(0)).shape
-    torch.Size([2, 2000])
+    torch.Size([3, 2000])
+    >>> net.layers[0].values()["sigma"].shape
+    torch.Size([129, 1])
     """
 
     def __init__(
         self,
-        algorithm: Any,
+        algorithm: AlgorithmLike,
         n_layers: int,
         *,
         stft: STFT,
-        n_sources: int,
-        tied: bool = False,
-        sigma_per_frequency: bool = False,
-        train_hyper: bool = True,
-        train_weights: bool = True,
-        momentum: float | None = None,
-        refine: bool = False,
-        sample_rate: float | None = None,
+        trainable: Trainable | None = None,
+        correction: nn.Module | Sequence[nn.Module] | None = None,
+        momentum: float | Sequence[float] | None = None,
+        n_sources: int | None = None,
         learn_windows: bool = False,
         checkpoint: bool = False,
         dtype: torch.dtype | None = None,
@@ -168,63 +117,64 @@ class UnfoldedInversion(nn.Module):
     ) -> None:
         super().__init__()
         self.n_layers = as_int("n_layers", n_layers, 1, _MOST)
-        self.n_sources = as_int("n_sources", n_sources, 1, _MOST)
+        self.n_sources = None if n_sources is None else as_int("n_sources", n_sources, 1, _MOST)
         self.stft = stft
         self.checkpoint = checkpoint
-        start = hyper | ({} if momentum is None else {"momentum": momentum})
-        self.entry = configure(algorithm, start).base
+        self._hyper = hyper
+        self._momentum = momentum
+        given = hyper | ({} if momentum is None else {"momentum": momentum})
+        starts = [self._of_layer(given, k) for k in range(self.n_layers)]
+        self.entry, *_ = (configure(algorithm, start).base for start in starts)
         self._registered = ALGORITHMS.get(self.entry.name) == self.entry
         self._accelerated = momentum is not None and not self.entry.has_momentum
         known = self.entry.known if self._accelerated else self.entry.hyper
-        values = {h.name: h.default for h in known} | start
-        if sigma_per_frequency and "sigma" not in values:
+        defaults = {h.name: h.default for h in known}
+        self.axes = declared(trainable, known, defaults | starts[0])
+        if any("source" in axes for axes in self.axes.values()) and self.n_sources is None:
             raise ValueError(
-                f"sigma_per_frequency=True needs an algorithm with a hyper-parameter sigma; "
-                f"{self.entry.name} has {', '.join(values) or 'none'}"
+                f"trainable={dict(trainable or {})} with the axis source needs n_sources"
             )
-        if refine and sample_rate is None:
-            raise ValueError("refine=True corrects bands of frequencies and needs a sample_rate")
-        if sample_rate is not None and not 0 < sample_rate < math.inf:
-            raise ValueError(f"sample_rate={sample_rate!r} must be positive, in Hz")
-        self.sample_rate = sample_rate
-        self._config = {
-            "algorithm": self.entry.name,
-            "n_layers": self.n_layers,
-            "n_sources": self.n_sources,
-            "tied": tied,
-            "sigma_per_frequency": sigma_per_frequency,
-            "train_hyper": train_hyper,
-            "train_weights": train_weights,
-            "momentum": momentum,
-            "refine": refine,
-            "sample_rate": sample_rate,
-            "learn_windows": learn_windows,
-            "checkpoint": checkpoint,
-            **hyper,
-        }
-        shapes: dict[str, tuple[int, ...]] = {}
-        if sigma_per_frequency:
-            shapes["sigma"] = (stft.n_bins, 1)
-        n_sources, entry, accelerated = self.n_sources, self.entry, self._accelerated
-
-        def refinement() -> MagnitudeRefinement | None:
-            if not refine or sample_rate is None:
-                return None
-            return MagnitudeRefinement(n_sources, stft.n_fft, sample_rate, dtype=dtype)
-
+        ranges = {h.name: h.range for h in known if h.range is not None}
+        own = {name: axes for name, axes in self.axes.items() if "layer" in axes}
+        shared = {name: axes for name, axes in self.axes.items() if name not in own}
+        for name in shared:
+            if _is_list(given.get(name)):
+                raise ValueError(
+                    f"{name}={given[name]} has a value for each layer, but trainable[{name!r}]="
+                    f"{in_words(shared[name])!r} has not the axis layer"
+                )
+        sizes = (stft.n_bins, self.n_sources, dtype)
+        self.shared = Parameters(shared, defaults | starts[0], ranges, *sizes)
         self.layers = nn.ModuleList(
-            Layer(entry, accelerated, known, values, shapes, n_sources, refinement(), dtype)
-            for _ in range(1 if tied else self.n_layers)
+            Parameters(own, defaults | start, ranges, *sizes) for start in starts
         )
+        self._constants = [
+            {name: value for name, value in (defaults | start).items() if name not in self.axes}
+            for start in starts
+        ]
+        if isinstance(correction, Sequence | nn.ModuleList):
+            if len(correction) != self.n_layers:
+                raise ValueError(
+                    f"correction has {len(correction)} modules for n_layers={self.n_layers}; give "
+                    "one for each layer, or one module for all of them"
+                )
+            correction = nn.ModuleList(correction)
+        self.correction = correction
         self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None
-        for layer in self.layers:
-            layer.hyper.requires_grad_(train_hyper)
-            layer.logits.requires_grad_(train_weights)
         self._freeze_unreached()
+
+    def _of_layer(self, given: Mapping[str, Any], k: int) -> dict[str, Any]:
+        """Values of one layer, of those that are given for each."""
+        for name, value in given.items():
+            if _is_list(value) and len(value) != self.n_layers:
+                raise ValueError(
+                    f"{name}={value} has {len(value)} values for n_layers={self.n_layers}"
+                )
+        return {name: value[k] if _is_list(value) else value for name, value in given.items()}
 
     @property
     def config(self) -> dict[str, Any]:
-        """Arguments that rebuild the network with ``UnfoldedInversion(**config, stft=stft)``.
+        """What :meth:`from_config` makes the network of; JSON.
 
         Raises
         ------
@@ -236,7 +186,83 @@ class UnfoldedInversion(nn.Module):
                 f"algorithm {self.entry.name!r} is not registered and cannot be saved; register "
                 "its step function with phaserec.algorithm"
             )
-        return dict(self._config)
+        correction: Any = None
+        if isinstance(self.correction, nn.ModuleList):
+            correction = [describe(module, CORRECTIONS) for module in self.correction]
+        elif self.correction is not None:
+            correction = describe(self.correction, CORRECTIONS)
+        return {
+            "algorithm": self.entry.name,
+            "n_layers": self.n_layers,
+            "n_sources": self.n_sources,
+            "trainable": {name: in_words(axes) for name, axes in self.axes.items()},
+            "correction": correction,
+            "momentum": self._momentum,
+            "learn_windows": self.transform is not None,
+            "checkpoint": self.checkpoint,
+            "hyper": dict(self._hyper),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], stft: STFT) -> Self:
+        """Network of a configuration, untrained.
+
+        Parameters
+        ----------
+        config : dict
+            As :attr:`config` gives it.
+        stft : STFT
+            Transform of the spectrograms.
+
+        Returns
+        -------
+        UnfoldedInversion
+            The network.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            If the configuration is none.
+        """
+        arguments = dict(config)
+        correction, hyper = arguments.pop("correction"), arguments.pop("hyper")
+        # What does not hold together is found before corrections of any size are made.
+        network = cls(**arguments, **hyper, stft=stft)
+        if isinstance(correction, list):
+            if len(correction) != network.n_layers:
+                raise ValueError(f"{len(correction)} corrections for {network.n_layers} layers")
+            network.correction = nn.ModuleList(
+                rebuild(each, CORRECTIONS, "correction") for each in list(correction)
+            )
+        elif correction is not None:
+            network.correction = rebuild(correction, CORRECTIONS, "correction")
+        return network
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by what they are, for optimisers.
+
+        Returns
+        -------
+        dict of str to list of nn.Parameter
+            ``declared`` are hyper-parameters and mixing weights, which want a rate of their own
+            and no decay; ``correction`` the weights of the corrections; ``windows`` those of the
+            transform. Only parameters that require gradients.
+        """
+        parts: dict[str, list[nn.Module | None]] = {
+            "declared": [self.shared, self.layers],
+            "correction": [self.correction],
+            "windows": [self.transform],
+        }
+        return {
+            name: [
+                parameter
+                for module in modules
+                if module is not None
+                for parameter in module.parameters()
+                if parameter.requires_grad
+            ]
+            for name, modules in parts.items()
+        }
 
     def first(self, n_layers: int) -> "UnfoldedInversion":
         """Network of the first layers alone, with the same parameters, not copies of them.
@@ -260,23 +286,29 @@ class UnfoldedInversion(nn.Module):
         shorter = copy.copy(self)
         shorter._modules = dict(self._modules)  # else what is set below is set in both
         shorter.layers = self.layers[:n_layers]
+        if isinstance(self.correction, nn.ModuleList):
+            shorter.correction = self.correction[:n_layers]
         shorter.n_layers = n_layers
-        shorter._config = self._config | {"n_layers": n_layers}
+        shorter._constants = self._constants[:n_layers]
+        shorter._hyper = {k: v[:n_layers] if _is_list(v) else v for k, v in self._hyper.items()}
+        if isinstance(self._momentum, Sequence):
+            shorter._momentum = self._momentum[:n_layers]
         return shorter
 
     def extra_repr(self) -> str:
         """Algorithm and size, for printing."""
-        return f"{self.entry.name!r}, n_layers={self.n_layers}, n_sources={self.n_sources}"
+        trained = {name: in_words(axes) for name, axes in self.axes.items()}
+        return f"{self.entry.name!r}, n_layers={self.n_layers}, trainable={trained}"
 
     def forward(
         self,
         magnitudes: Tensor,
         mixture: Tensor | None = None,
-        init: Any = None,
+        init: Init = None,
         *,
         length: int | None = None,
-        lengths: Any = None,
-        rng: Any = None,
+        lengths: Lengths = None,
+        rng: Seed = None,
     ) -> Tensor:
         """Waveforms of magnitudes.
 
@@ -313,11 +345,11 @@ class UnfoldedInversion(nn.Module):
         self,
         magnitudes: Tensor,
         mixture: Tensor | None = None,
-        init: Any = None,
+        init: Init = None,
         *,
         length: int | None = None,
-        lengths: Any = None,
-        rng: Any = None,
+        lengths: Lengths = None,
+        rng: Seed = None,
     ) -> Tensor:
         """Spectrograms after the last layer, before they become waveforms.
 
@@ -347,7 +379,7 @@ class UnfoldedInversion(nn.Module):
     def _problem(
         self, magnitudes: Tensor, mixture: Tensor | None, length: int | None, lengths: Any
     ) -> Problem:
-        if magnitudes.ndim < 3 or magnitudes.shape[-3] != self.n_sources:
+        if self.n_sources is not None and magnitudes.shape[-3:-2] != (self.n_sources,):
             raise ValueError(
                 f"magnitudes of shape {tuple(magnitudes.shape)} must be (..., J, F, T) with "
                 f"J = n_sources = {self.n_sources}"
@@ -362,7 +394,8 @@ class UnfoldedInversion(nn.Module):
             X = self.transform(
                 self.stft.restrict(mixture, problem.lengths), lengths=problem.lengths
             )
-        _ = problem.mixing_weights  # cached before a layer is computed a second time
+        if problem.magnitudes.ndim > 2:
+            _ = problem.mixing_weights  # cached before a layer is computed a second time
         S = problem.start(init, rng)
         state = (S, None, None) if self._accelerated else self.entry.start(S)
         if self.checkpoint and torch.is_grad_enabled():
@@ -378,7 +411,20 @@ class UnfoldedInversion(nn.Module):
         return estimate(state)
 
     def _layer(self, state: Any, k: int, problem: Problem, X: Any) -> Any:
-        return self.layers[k % len(self.layers)](state, problem, self._transform, X)
+        own, V = cast(Parameters, self.layers[k]), cast(Tensor, problem.magnitudes)
+        correction = self.correction
+        if isinstance(correction, nn.ModuleList):
+            correction = correction[k]
+        corrected = None
+        if correction is not None:
+            total = V.sum(-3) if X is None else X.abs()
+            corrected = correction(V, estimate(state), total)
+        weights = own.weights or self.shared.weights
+        stand_in: Projectors[Tensor] = LayerProblem(problem, self._transform, X, weights, corrected)
+        values = {**self.shared.values(), **own.values()}
+        hyper = {name: value.to(V) for name, value in values.items()} | self._constants[k]
+        step = momentum(self.entry, hyper.pop("momentum")) if self._accelerated else self.entry.step
+        return step(state, stand_in, **hyper)
 
     def _segment(self, state: Any, segment: range, problem: Problem, X: Any) -> Any:
         for k in segment:
@@ -387,18 +433,49 @@ class UnfoldedInversion(nn.Module):
 
     def _freeze_unreached(self) -> None:
         """Stop training what the output does not depend on, found by a run on noise."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        if not parameters:
+        groups = self.parameter_groups()
+        # A factor stands for a correction, which may be anything and is not run.
+        gains, corrections = _gains(self.correction)
+        parameters = [*groups["declared"], *groups["windows"]]
+        reached = [*parameters, *gains.parameters()]
+        if not reached:
             return
         generator = torch.Generator().manual_seed(0)
         length = self.stft.n_fft + 2 * self.stft.hop_length
-        sources = torch.randn(self.n_sources, length, generator=generator).to(parameters[0])
-        gradients: Any = [None] * len(parameters)
+        sources = torch.randn(self.n_sources or 2, length, generator=generator).to(reached[0])
+        found: Any = [None] * len(reached)
+        plain = copy.copy(self)
+        plain._modules = self._modules | {"correction": gains if corrections else None}
         with torch.enable_grad():  # whoever loads a model for inference has turned it off
             problem = Problem(self.stft(sources).abs(), sources.sum(0), stft=self.stft)
-            S = self._run(problem, None, None)
+            S = plain._run(problem, None, None)
             energy = self._transform.inverse(S, length=length).square().sum()
             if energy.requires_grad:
-                gradients = torch.autograd.grad(energy, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+                found = torch.autograd.grad(energy, reached, allow_unused=True)
+        for parameter, gradient in zip(parameters, found, strict=False):
             parameter.requires_grad_(gradient is not None)
+        for module, gradient in zip(corrections, found[len(parameters) :], strict=True):
+            if gradient is None:
+                module.requires_grad_(False)
+
+
+class _Gain(nn.Module):
+    """The least correction that has a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, V: Tensor, S: Tensor, total: Tensor) -> Tensor:
+        return self.gain.to(V) * V
+
+
+def _gains(correction: nn.Module | None) -> tuple[nn.Module, list[nn.Module]]:
+    """What stands for corrections, and the corrections."""
+    if isinstance(correction, nn.ModuleList):
+        return nn.ModuleList(_Gain() for _ in correction), list(correction)
+    return (nn.ModuleList(), []) if correction is None else (_Gain(), [correction])
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)

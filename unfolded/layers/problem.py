@@ -2,11 +2,11 @@
 
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from phaserec import Problem, projectors
 from phaserec.problem import shares
+from unfolded.layers.weights import MixingWeights
 
 
 class LayerProblem:
@@ -22,8 +22,8 @@ class LayerProblem:
         Transform of the consistency projector.
     X : Tensor, shape (..., F, T), or None
         Spectrogram of the mixture in that transform.
-    logits : Tensor, shape (J, 1, 1)
-        Added to the logarithm of the mixing weights before they are normalised; 0 keeps them.
+    weights : MixingWeights, optional
+        Correction of the mixing weights.
     magnitudes : Tensor, shape (..., J, F, T), optional
         Target magnitudes in place of those of the problem.
     """
@@ -33,12 +33,12 @@ class LayerProblem:
         problem: Problem,
         stft: Any,
         X: Tensor | None,
-        logits: Tensor,
+        weights: MixingWeights | None = None,
         magnitudes: Tensor | None = None,
     ) -> None:
         self._problem = problem
         self._X = X
-        self._logits = logits
+        self._weights = weights
         self.stft = stft
         own = cast(Tensor, problem.magnitudes)
         self.magnitudes = own if magnitudes is None else magnitudes
@@ -59,15 +59,8 @@ class LayerProblem:
     def mixing_weights(self) -> Tensor:
         """Λ of the soft mixing term with the layer's correction, ``(..., J, F, T)``."""
         refined = self.magnitudes is not self._problem.magnitudes
-        own = cast(Tensor, self._problem.mixing_weights)
-        return self._corrected(shares(self.magnitudes) if refined else own)
-
-    def _corrected(self, own: Tensor) -> Tensor:
-        """Softmax over the sources of the logarithm of the weights plus the logits."""
-        # The logarithm is left out: it has no gradient where a weight is 0.
-        raised = own * (self._logits - self._logits.max()).exp()
-        total = raised.sum(-3, keepdim=True)
-        return raised / total.clamp_min(torch.finfo(total.dtype).tiny)
+        own = shares(self.magnitudes) if refined else cast(Tensor, self._problem.mixing_weights)
+        return own if self._weights is None else self._weights(own, self.magnitudes)
 
     def mag(self, S: Tensor) -> Tensor:
         """P_mag with the layer's magnitudes, ``(..., J, F, T)``."""
@@ -84,6 +77,8 @@ class LayerProblem:
 
     def mix(self, S: Tensor, weights: Any = None) -> Tensor:
         """P_mix: with the weights given, else with the corrected ``1/J``, ``(..., J, F, T)``."""
-        if weights is None:
-            weights = self._corrected(torch.full_like(self._logits, 1 / S.shape[-3]))
+        if weights is None and self._weights is not None:
+            n_sources = S.shape[-3]
+            equal = self.magnitudes.new_full((n_sources, 1, 1), 1 / n_sources)
+            weights = self._weights(equal, self.magnitudes)
         return projectors.mixing(S, self.X, weights)

@@ -213,7 +213,7 @@ def rebuild(
     kind = find_class(name, registry, noun)
     if arguments is None:
         raise ValueError(
-            f"{noun} {name} was saved without its arguments; give {noun}=… made by yourself, or "
+            f"{noun} {name} was saved without its arguments; make it yourself and give it, or "
             "derive its class from unfolded.Described"
         )
     arguments = {

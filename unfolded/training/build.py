@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from phaserec import STFT
 from phaserec._words import suggestion
-from unfolded.checkpoints import WEIGHTS, load_into, read_state
+from unfolded.checkpoints import load_into, read_state
 from unfolded.data.mixing import MixingDataset
 from unfolded.data.mixtures import Mixtures
 from unfolded.data.pairs import PairedDataset
@@ -121,6 +121,7 @@ def build_model(
     ValueError
         For unknown networks, algorithms and options.
     """
+    from unfolded.layers.format1 import upgraded
     from unfolded.layers.inversion import UnfoldedInversion
     from unfolded.saving import read_weights
     from unfolded.separator import Separator
@@ -133,18 +134,11 @@ def build_model(
         hyper = given.pop("hyper")
         if given["train_weights"] is None:
             given["train_weights"] = not any_order
-        inversion = UnfoldedInversion(
-            given.pop("algorithm"),
-            given.pop("n_layers"),
-            stft=stft,
-            n_sources=len(names),
-            sample_rate=data.sample_rate,
-            **given,
-            **hyper,
-        )
+        old = given | hyper | {"n_sources": len(names), "sample_rate": data.sample_rate}
+        inversion = UnfoldedInversion.from_config(upgraded(old, stft.n_fft), stft)
     model = Separator(network, inversion, stft=stft, sample_rate=data.sample_rate, targets=names)
     if config.weights is not None:
-        state = read_weights(Path(config.weights) / WEIGHTS)
+        state = read_weights(config.weights)
         load_into(model, state, f"model.weights={config.weights!r}")
     return model
 
@@ -188,7 +182,7 @@ def _load_network(network: "nn.Module", path: Path) -> None:
     from unfolded.saving import read_weights
 
     if path.is_dir():
-        whole = read_weights(path / WEIGHTS)
+        whole = read_weights(path)
         prefix = "estimator."
         state = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
     else:
