@@ -248,6 +248,28 @@ def test_an_estimator_that_does_not_tell_its_arguments(tmp_path):
         Separator.from_pretrained(tmp_path, estimator=Untold(3))
 
 
+class Scaled(torch.nn.Module):
+    """A correction that does not remember its argument."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+    def forward(self, V, S, total):
+        return self.factor * V
+
+
+def test_a_correction_that_does_not_tell_its_arguments(tmp_path):
+    model = disturbed(Separator(gru(), "griffin-lim", 2, correction=Scaled(0.5)))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"correction .*Scaled was saved without its arguments"):
+        Separator.from_pretrained(tmp_path)
+    layers = UnfoldedInversion("griffin-lim", 2, stft=STFT16, correction=Scaled(3.0))
+    again = Separator.from_pretrained(tmp_path, inversion=layers)
+    x = torch.randn(1, 40)
+    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
+
+
 def test_what_an_estimator_was_made_with_is_remembered():
     class Own(Described):
         def __init__(self, stft, hidden=3, *, targets=("a", "b"), **rest):
