@@ -143,10 +143,16 @@ class Many(torch.nn.Module):
         self.taps = torch.nn.ParameterList(torch.zeros(1) for _ in range(n))
 
 
+def test_classes_that_modules_of_others_import():
+    description = {"class": f"{__name__}:torch.nn.Transformer", "arguments": {}}
+    with pytest.raises(ValueError, match=r"Transformer' is not one of gru, open-unmix"):
+        rebuild(description, ESTIMATORS, "estimator")
+
+
 @pytest.mark.parametrize("n", [20_000, 10**12])
 def test_classes_of_others_of_any_size(n):
     description = {"class": f"{__name__}:Many", "arguments": {"n": n}}
-    with pytest.raises(ValueError, match="test_limits:Many of these sizes would take more"):
+    with pytest.raises(ValueError, match="a module of more than 4000 weights"):
         rebuild(description, ESTIMATORS, "estimator")
 
 

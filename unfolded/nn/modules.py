@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from phaserec import STFT
-from phaserec._memory import check_memory
+from phaserec._memory import TooLarge, check_memory
 from phaserec._registry import Registry
 
 _STFT = "STFT"
 # Weight tensors of a module; the largest in use has some hundred.
-_MOST_TENSORS = 10_000
+_MOST_TENSORS = 4000
+# Packages that are imported without anybody's choice; what a file may name of them has names.
+_NOBODYS = ("torch", "unfolded")
 _STFT_ARGUMENTS = ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
 
 
@@ -167,8 +169,6 @@ def find_class(name: str, registry: Registry[type[nn.Module]], noun: str) -> typ
             f"unknown {noun} {name!r}{registry.near(name)}; available: {', '.join(registry)}, or a "
             "class of your own as package.module:Class"
         )
-    if module.partition(".")[0] in ("torch", "unfolded"):  # imported, but by nobody's choice
-        raise ValueError(f"{noun} {name!r} is not one of {', '.join(registry)}")
     found: Any = sys.modules.get(module)
     if found is None:
         raise ValueError(
@@ -176,9 +176,11 @@ def find_class(name: str, registry: Registry[type[nn.Module]], noun: str) -> typ
             f"file; import {module} first (on the command line: --import {module})"
         )
     for part in path.split("."):
-        found = getattr(found, part, None)
+        found = getattr(found, "__dict__", {}).get(part)  # getattr may import
     if not isinstance(found, type) or not issubclass(found, nn.Module):
         raise ValueError(f"{noun} {name!r} is no class of modules in {module}")
+    if found.__module__.partition(".")[0] in _NOBODYS:
+        raise ValueError(f"{noun} {name!r} is not one of {', '.join(registry)}")
     return found
 
 
@@ -236,7 +238,7 @@ def _size(kind: type[nn.Module], arguments: Mapping[str, Any]) -> float:
     def note(_: nn.Module, name: str, weight: Tensor) -> None:
         weights.append(weight)
         if len(weights) > _MOST_TENSORS:
-            raise OverflowError(f"overflow at {name}")
+            raise TooLarge(f"a module of more than {_MOST_TENSORS} weights is not made for a file")
 
     hook = register_module_parameter_registration_hook(note)
     tensors: Iterable[Tensor] = weights
@@ -244,6 +246,8 @@ def _size(kind: type[nn.Module], arguments: Mapping[str, Any]) -> float:
         with torch.device("meta"):  # shapes alone
             module = kind(**arguments)
         tensors = chain(module.parameters(), module.buffers())
+    except TooLarge:
+        raise
     except Exception as error:
         if "overflow" in str(error).lower():
             return math.inf
