@@ -425,7 +425,7 @@ class Fused:
             if n == passes > 1 and self._apart(moves[(n - 1) % len(moves)].program):
                 n -= 1
             passes -= n
-            yield moves, n, not passes
+            yield moves[:n], n, not passes  # others need no code yet
             moves = moves[n % len(moves) :] + moves[: n % len(moves)]
 
     def _pass(self, program: Program, given: bool, result: bool) -> Pass:
