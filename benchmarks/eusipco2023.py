@@ -201,15 +201,15 @@ def of_network(network: Any, targets: Sequence[str]) -> Magnitudes:
 
 def model(folder: str) -> Magnitudes:
     """Magnitude network of a saved separator."""
-    from unfolded import UnfoldedSeparator
+    from unfolded import Separator
 
-    separator = UnfoldedSeparator.from_pretrained(folder)
+    separator = Separator.from_pretrained(folder)
     if separator.stft != TRANSFORM or separator.sample_rate != RATE:
         raise ValueError(
             f"{folder} is for {separator.stft} at {separator.sample_rate} Hz; the protocol has "
             f"{TRANSFORM} at {RATE} Hz"
         )
-    return of_network(separator.magnitude_network, separator.targets)
+    return of_network(separator.estimator, separator.targets)
 
 
 def open_unmix(path: str) -> Magnitudes:
@@ -224,7 +224,7 @@ def open_unmix(path: str) -> Magnitudes:
         if missing:
             raise ValueError(f"{path} holds no weights {missing[0]}*")
     network = OpenUnmix.from_published(weights, sample_rate=RATE)
-    return of_network(network, network.config["targets"])
+    return of_network(network, network.targets)
 
 
 def magnitudes_of(words: Sequence[str]) -> Magnitudes:

@@ -143,10 +143,10 @@ def run(script, monkeypatch, *args):
 
 def save_model(folder, targets=("speech", "noise"), n_fft=1024):
     pytest.importorskip("torch", reason="torch is not installed")
-    from unfolded import GRUMasks, UnfoldedSeparator
+    from unfolded import GRUMasks, Separator
 
-    network = GRUMasks(2, n_fft=n_fft, sample_rate=16000, hidden=8, n_bands=8)
-    UnfoldedSeparator(network, None, STFT(n_fft), 16000, targets=targets).save_pretrained(folder)
+    network = GRUMasks(2, stft=STFT(n_fft), sample_rate=16000, hidden=8, n_bands=8)
+    Separator(network, targets=targets).save_pretrained(folder)
 
 
 def test_with_a_model(script, pairs, tmp_path, monkeypatch, capsys):
@@ -182,7 +182,7 @@ def test_open_unmix_weights_from_a_folder_or_a_file(script, tmp_path):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from unfolded.estimators import OpenUnmix
 
-    network = OpenUnmix(["speech", "noise"], hidden=8).eval()
+    network = OpenUnmix(["speech", "noise"], stft=STFT(1024), hidden=8).eval()
     for name, part in network.target_models.items():
         torch.save(part.state_dict(), tmp_path / f"{name}-1.pth")
     torch.save(network.state_dict(), tmp_path / "both.pth")

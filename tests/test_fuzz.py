@@ -29,7 +29,7 @@ torch = pytest.importorskip("torch")
 
 from accelerate.state import AcceleratorState  # noqa: E402
 
-from unfolded import GRUMasks, UnfoldedInversion, UnfoldedSeparator  # noqa: E402
+from unfolded import GRUMasks, Separator, UnfoldedInversion  # noqa: E402
 from unfolded.cli import main as unfolded_main  # noqa: E402
 
 PROGRAMS = {"phaserec": phaserec_main, "unfolded": unfolded_main}
@@ -127,9 +127,9 @@ def folder(tmp_path_factory):
     (place / "c.yaml").write_text(CONFIG)
     torch.manual_seed(0)
     stft = STFT(64)
-    network = GRUMasks(2, n_fft=64, sample_rate=RATE, hidden=4, n_bands=8)
+    network = GRUMasks(2, stft=stft, sample_rate=RATE, hidden=4, n_bands=8)
     inversion = UnfoldedInversion("misi", 1, stft=stft, n_sources=2)
-    UnfoldedSeparator(network, inversion, stft, RATE).save_pretrained(place / "model")
+    Separator(network, inversion).save_pretrained(place / "model")
     return root
 
 

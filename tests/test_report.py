@@ -333,12 +333,12 @@ def test_evaluate_reports_scores_summary_and_failures(phaserec, tmp_path):
 
 def test_separate_reports_mixture_and_sources(capsys, tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed")
-    from unfolded import GRUMasks, UnfoldedSeparator
+    from unfolded import GRUMasks, Separator
     from unfolded.cli import main as unfolded
 
     monkeypatch.chdir(tmp_path)
-    network = GRUMasks(2, n_fft=64, sample_rate=RATE, hidden=4, n_bands=8, n_layers=1)
-    model = UnfoldedSeparator(network, None, STFT(64), RATE, targets=["speech", "noise"])
+    network = GRUMasks(2, stft=STFT(64), sample_rate=RATE, hidden=4, n_bands=8, n_layers=1)
+    model = Separator(network, targets=["speech", "noise"])
     model.save_pretrained("model")
     soundfile.write("in.wav", tone(440)[0], RATE)
     unfolded(["separate", "in.wav", "--model", "model", "-o", "out", "--report", "r.html"])

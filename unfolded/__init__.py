@@ -9,33 +9,39 @@ from typing import TYPE_CHECKING, Any
 from phaserec._words import remedy
 
 if TYPE_CHECKING:
-    from unfolded.estimators import ExternalMagnitudes, GRUMasks, OpenUnmix, oracle_magnitudes
+    from unfolded.estimators import Estimate, GRUMasks, OpenUnmix, estimator, oracle_magnitudes
     from unfolded.layers.inversion import UnfoldedInversion
     from unfolded.losses.permutation import PIT
     from unfolded.losses.registry import combine, get_loss
-    from unfolded.separator import UnfoldedSeparator, shipped_models
+    from unfolded.nn.modules import Described
+    from unfolded.saving import shipped_models
+    from unfolded.separator import Separator
 
 _HOME = {
     "PIT": "unfolded.losses",
-    "ExternalMagnitudes": "unfolded.estimators",
+    "Described": "unfolded.nn.modules",
+    "Estimate": "unfolded.estimators",
     "GRUMasks": "unfolded.estimators",
     "OpenUnmix": "unfolded.estimators",
+    "Separator": "unfolded.separator",
     "UnfoldedInversion": "unfolded.layers",
-    "UnfoldedSeparator": "unfolded.separator",
     "combine": "unfolded.losses",
+    "estimator": "unfolded.estimators",
     "get_loss": "unfolded.losses",
     "oracle_magnitudes": "unfolded.estimators",
-    "shipped_models": "unfolded.separator",
+    "shipped_models": "unfolded.saving",
 }
 
 __all__ = [
     "PIT",
-    "ExternalMagnitudes",
+    "Described",
+    "Estimate",
     "GRUMasks",
     "OpenUnmix",
+    "Separator",
     "UnfoldedInversion",
-    "UnfoldedSeparator",
     "combine",
+    "estimator",
     "get_loss",
     "oracle_magnitudes",
     "shipped_models",

@@ -67,8 +67,22 @@ def write_state(state: Mapping[str, Tensor], path: Any) -> None:
         Tensors by name.
     path : str or path
         File.
+
+    Raises
+    ------
+    ValueError
+        If the state of a module holds anything but tensors.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors: dict[str, Tensor] = {}
+    places = set()
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} is no tensor but {type(tensor).__name__}, and is not saved")
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        # The format has no references: what several names share is written for each of them.
+        tensors[name] = tensor.clone() if place in places else tensor
+        places.add(place)
     write_files([Path(path)], [save(tensors)])
 
 

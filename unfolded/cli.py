@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from phaserec.audio import Audio
     from phaserec.report import Report
-    from unfolded.separator import UnfoldedSeparator
+    from unfolded.separator import Separator
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -141,9 +141,9 @@ def separate(
 
     from phaserec import audio
     from phaserec._files import check_apart, check_folder, distinct, write_files
-    from unfolded.inference import check_channels
+    from unfolded.inference import check_channels, source_names
     from unfolded.inference import separate as separate_samples
-    from unfolded.separator import model_files
+    from unfolded.saving import model_files
 
     kind = audio.encoding(Path("source.wav"), subtype)[1]
     check_folder(f"-o {output}", Path(output))
@@ -157,7 +157,8 @@ def separate(
     folders = [Path(output)]
     if len(inputs) > 1:
         folders = [Path(output, stem) for stem in distinct([Path(name).stem for name in inputs])]
-    paths_of = [[folder / f"{target}.wav" for target in model.targets] for folder in folders]
+    names = source_names(model)
+    paths_of = [[folder / f"{name}.wav" for name in names] for folder in folders]
     outputs = [path for paths in paths_of for path in paths]
     outputs += [Path(report)] if report is not None else []
     check_apart(outputs, [*inputs, *model_files(model_folder)])
@@ -186,7 +187,8 @@ def separate(
         if report is not None:
             from phaserec.report import render
 
-            page = _separation(model, model_folder, name, recording, sources, seconds)
+            found = dict(zip(names, sources, strict=True))
+            page = _separation(model, model_folder, name, recording, found, seconds)
             pages[Path(report)] = render(page).encode()
         sound = audio.encoded(paths, list(sources), recording.rate, subtype=subtype)
         write_files([*paths, *pages], chain(sound, pages.values()))
@@ -195,14 +197,14 @@ def separate(
 
 
 def _separation(
-    model: "UnfoldedSeparator",
+    model: "Separator",
     model_folder: str,
     name: str,
     recording: "Audio",
-    sources: "np.ndarray",
+    sources: "dict[str, np.ndarray]",
     seconds: float,
 ) -> "Report":
-    """Report of a mixture ``(channels, time)`` and its sources ``(J, channels, time)``."""
+    """Report of a mixture and its sources by name, each ``(channels, time)``."""
     from pathlib import Path
 
     from phaserec.commands.console import command_line
@@ -210,14 +212,12 @@ def _separation(
 
     tracks = [Track("mixture", "mixture", recording.samples)]
     tracks += [
-        Track(target, Path(model_folder).name, samples)
-        for target, samples in zip(model.targets, sources, strict=True)
+        Track(target, Path(model_folder).name, samples) for target, samples in sources.items()
     ]
     title = "Standard input" if name == "-" else Path(name).name
     return Report(
         title=title,
-        summary=f"Separated into {', '.join(model.targets)} by the model "
-        f"{Path(model_folder).name}.",
+        summary=f"Separated into {', '.join(sources)} by the model {Path(model_folder).name}.",
         command=command_line(),
         panel=Panel(tracks, recording.rate, model.stft, seconds),
         settings={
@@ -263,7 +263,7 @@ def evaluate(
     from phaserec.corpus.folders import audio_files
     from unfolded.inference import SCORES
     from unfolded.inference import evaluate as rows_of
-    from unfolded.separator import model_files
+    from unfolded.saving import model_files
 
     chosen = choose(metrics, SCORES, with_mixture=True, program="unfolded")
     check_targets(csv_file, json_file)
@@ -294,7 +294,7 @@ def evaluate(
 )
 @click.option("--frames", type=click.IntRange(1), help="Fixed number T of frames [any].")
 def export(output: str, model_folder: str, channels: int, frames: int | None) -> None:
-    """Write the magnitude network as a torch.export program (.pt2).
+    """Write the estimator of a model as a torch.export program (.pt2).
 
     Its arguments are the mixture (1, channels, time) and its spectrogram (1, channels, F, T).
     The unfolded layers are not part of the program: they take the magnitudes and the mixture, as
@@ -307,12 +307,14 @@ def export(output: str, model_folder: str, channels: int, frames: int | None) ->
 
     from phaserec._files import check_apart, write_files
     from phaserec.commands.results import check_targets
-    from unfolded.separator import model_files
+    from unfolded.saving import model_files
 
     check_targets(output)
     check_apart([Path(output)], model_files(model_folder))
     model = _load_model(model_folder, "cpu")
-    network, stft = model.magnitude_network, model.stft
+    network, stft = model.estimator, model.stft
+    if network is None:
+        raise ValueError(f"{model_folder} has no estimator that could be exported")
     lengths = (24, 37) if frames is None else (frames,)
     inputs = [_export_input(stft, length, channels) for length in lengths]
     dynamic = ({2: torch.export.Dim.AUTO}, {3: torch.export.Dim.AUTO})
@@ -360,12 +362,12 @@ def _export_input(stft: Any, frames: int, channels: int) -> tuple[Any, Any]:
     return x, stft(x)
 
 
-def _load_model(folder: str, device: str) -> "UnfoldedSeparator":
+def _load_model(folder: str, device: str) -> "Separator":
     from phaserec.commands.devices import check_device
-    from unfolded.separator import UnfoldedSeparator
+    from unfolded.separator import Separator
 
     check_device(device)
-    return UnfoldedSeparator.from_pretrained(folder).to(device)
+    return Separator.from_pretrained(folder).to(device)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ import torch
 from phaserec import audio
 from phaserec.evaluation import Metric, Row, score
 from unfolded.data.files import AudioFile, file_pairs
-from unfolded.separator import UnfoldedSeparator
+from unfolded.separator import Separator
 
 SCORES = ("snr", "snri", "si-sdr", "si-sdri", "sdr", "sdri")
 """Metrics of an evaluation, unless others are asked for."""
@@ -19,7 +18,7 @@ SCORES = ("snr", "snri", "si-sdr", "si-sdri", "sdr", "sdri")
 
 @torch.no_grad()
 def separate(
-    model: UnfoldedSeparator,
+    model: Separator,
     samples: np.ndarray,
     rate: int,
     *,
@@ -30,7 +29,7 @@ def separate(
 
     Parameters
     ----------
-    model : UnfoldedSeparator
+    model : Separator
         The model, in evaluation mode.
     samples : ndarray, shape (channels, time)
         float32 mixture.
@@ -69,7 +68,7 @@ def separate(
     count = 1 if whole <= size else math.ceil((whole - fade) / (size - fade))
     fade = 0 if count == 1 else fade
     bounds = [k * (whole - fade) // count for k in range(count + 1)]
-    out = np.zeros((model.n_sources, *samples.shape), dtype=np.float32)
+    out = np.zeros((len(source_names(model)), *samples.shape), dtype=np.float32)
     for start, stop in zip(bounds[:-1], (bound + fade for bound in bounds[1:]), strict=True):
         part = _separate_chunk(model, samples[:, start:stop])
         if start > 0:
@@ -84,11 +83,10 @@ def separate(
     return out
 
 
-def _separate_chunk(model: UnfoldedSeparator, samples: np.ndarray) -> np.ndarray:
+def _separate_chunk(model: Separator, samples: np.ndarray) -> np.ndarray:
     """Sources ``(J, channels, time)``."""
     check_channels(model, len(samples))
-    first = next(model.parameters())
-    x = torch.from_numpy(np.ascontiguousarray(samples)).to(first.device, first.dtype)
+    x = _as_input(model, torch.from_numpy(np.ascontiguousarray(samples)))
     wanted = _channels(model) or len(x)
     if wanted == len(x):
         y = model(x.unsqueeze(0))[0]
@@ -99,12 +97,12 @@ def _separate_chunk(model: UnfoldedSeparator, samples: np.ndarray) -> np.ndarray
     return np.array(y.float().cpu().numpy())
 
 
-def check_channels(model: UnfoldedSeparator, count: int) -> None:
+def check_channels(model: Separator, count: int) -> None:
     """Raise ValueError unless a model can separate so many channels.
 
     Parameters
     ----------
-    model : UnfoldedSeparator
+    model : Separator
         The model.
     count : int
         Channels of a recording.
@@ -114,14 +112,49 @@ def check_channels(model: UnfoldedSeparator, count: int) -> None:
         raise ValueError(f"the model separates {wanted} channels, but the file has {count}")
 
 
-def _channels(model: UnfoldedSeparator) -> int | None:
+def _channels(model: Separator) -> int | None:
     """Channels that a model sees together; None for one that takes any."""
-    config: dict[str, Any] = getattr(model.magnitude_network, "config", {})
-    return config.get("n_channels")
+    return getattr(model.estimator, "n_channels", None)
+
+
+def _as_input(model: Separator, x: torch.Tensor) -> torch.Tensor:
+    """Waveforms where the weights are; a half precision of them is not that of waveforms."""
+    weights = next(model.parameters(), x)
+    return x.to(weights.device, torch.promote_types(weights.dtype, torch.float32))
+
+
+@torch.no_grad()
+def source_names(model: Separator) -> list[str]:
+    """Names of the sources of a model, ``source1`` and so on where it has none.
+
+    Parameters
+    ----------
+    model : Separator
+        The model, in evaluation mode. Where its number of sources is only known at a call, it
+        separates a moment of silence.
+
+    Returns
+    -------
+    list of str
+        Names.
+
+    Raises
+    ------
+    ValueError
+        If the model has no estimator.
+    """
+    if model.estimator is None:
+        raise ValueError(
+            "the model has no estimator and separates given magnitudes alone; call it in Python"
+        )
+    if model.targets is not None:
+        return model.targets
+    silence = torch.zeros(1, _channels(model) or 1, model.stft.n_fft)
+    return [f"source{j + 1}" for j in range(model(_as_input(model, silence)).shape[1])]
 
 
 def evaluate(
-    model: UnfoldedSeparator,
+    model: Separator,
     folder: str | Path,
     *,
     target: str | None = None,
@@ -131,7 +164,7 @@ def evaluate(
 
     Parameters
     ----------
-    model : UnfoldedSeparator
+    model : Separator
         The model, in evaluation mode.
     folder : str or Path
         Folder with the two subfolders.
@@ -150,11 +183,12 @@ def evaluate(
     ValueError, OSError
         If there is no such target or metric, no pair, or a file is damaged.
     """
+    names = source_names(model)
     if target is None:
-        target = "speech" if "speech" in model.targets else model.targets[0]
-    if target not in model.targets:
-        raise ValueError(f"target={target!r} is not one of {', '.join(model.targets)}")
-    which = model.targets.index(target)
+        target = "speech" if "speech" in names else names[0]
+    if target not in names:
+        raise ValueError(f"target={target!r} is not one of {', '.join(names)}")
+    which = names.index(target)
     for clean_file, noisy_file in file_pairs(folder):
         clean, noisy = _read_pair(clean_file, noisy_file)
         estimate = separate(model, noisy, clean_file.rate)[which]

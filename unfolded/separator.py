@@ -1,124 +1,160 @@
-"""Separation from waveform to waveforms: a magnitude network and an unfolded inversion."""
+"""Separation from waveform to waveforms: an estimator of magnitudes and an unfolded inversion."""
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from phaserec import STFT, Problem
-from phaserec._files import check_name, read_settings, write_files
-from unfolded.checkpoints import WEIGHTS, load_into, read_state, write_state
-from unfolded.estimators import NETWORKS, build
-from unfolded.layers.format1 import upgraded, upgraded_state
+from phaserec import STFT, Problem, projectors
+from phaserec._files import check_name
+from unfolded.checkpoints import load_into, read_state
+from unfolded.estimators import ESTIMATORS, Estimate
 from unfolded.layers.inversion import UnfoldedInversion
+from unfolded.nn.modules import describe, describe_stft, rebuild, rebuild_stft
+from unfolded.saving import (
+    DEFAULT_MODEL,
+    FORMAT,
+    model_files,
+    read_config,
+    upgraded_config,
+    upgraded_state,
+    write_model,
+)
 
-_CONFIG = "config.json"
-_FORMAT = 2
+ValueT = TypeVar("ValueT")
 
-# Models that ship, a folder each.
-_SHIPPED = Path(__file__).parent / "pretrained"
-DEFAULT_MODEL = "speech-enhancement"
+# Characters of a message about a file that may hold anything.
+_LONGEST = 500
 
 
-class UnfoldedSeparator(nn.Module):
-    """Magnitudes by a network, phases by K layers of unfolded inversion.
+class Separator(nn.Module):
+    """Magnitudes by an estimator, phases by K layers of unfolded inversion.
+
+    The transform, the sample rate and the sources are told once: by the estimator if it has the
+    attributes ``stft``, ``sample_rate`` and ``targets`` or ``n_sources``, by the inversion, or
+    here. Where several tell, they must agree.
 
     Parameters
     ----------
-    magnitude_network : nn.Module
-        Estimator ``network(mixture, spectrogram) -> magnitudes``, see :mod:`unfolded.estimators`.
-    inversion : UnfoldedInversion or None
-        The layers; None (K = 0) gives the sources the phase of the mixture.
-    stft : STFT
+    estimator : nn.Module or None
+        Any module ``estimator(mixture, spectrogram)`` that gives magnitudes, or an
+        :class:`~unfolded.estimators.Estimate` of magnitudes and a start, see
+        :mod:`unfolded.estimators`. None where magnitudes are given at each call.
+    inversion : str, callable, UnfoldedInversion or None, default None
+        The algorithm by its name or step function, or the layers made of one; None gives the
+        sources the phase of the estimator's start, else that of the mixture.
+    n_layers : int, optional
+        Number of layers K of an algorithm.
+    stft : STFT, optional
         Transform of both.
-    sample_rate : float
+    sample_rate : float, optional
         Sample rate of the waveforms in Hz.
     targets : sequence of str, optional
-        Names of the sources; default those of the network, else ``source1`` and so on.
+        Names of the sources; default ``source1`` and so on.
+    **options
+        Arguments of :class:`UnfoldedInversion` for an algorithm, such as ``sigma=0.5`` or
+        ``trainable={"sigma": "layer,frequency"}``.
+
+    Attributes
+    ----------
+    estimator : nn.Module or None
+        The estimator.
+    inversion : UnfoldedInversion or None
+        The layers.
+    stft : STFT
+        The transform.
+    sample_rate : float
+        Sample rate in Hz.
+    targets : list of str or None
+        Names of the sources; None where their number J is only known at a call.
 
     Raises
     ------
     ValueError
-        If the parts disagree in transform or number of sources.
+        If nobody tells the transform or the sample rate, or the parts disagree.
 
     Examples
     --------
     >>> import torch
     >>> from phaserec import STFT
-    >>> from unfolded import GRUMasks, UnfoldedInversion, UnfoldedSeparator
-    >>> stft = STFT(256)
-    >>> network = GRUMasks(2, n_fft=256, sample_rate=8000)
-    >>> layers = UnfoldedInversion("misi", 3, stft=stft)
-    >>> separator = UnfoldedSeparator(network, layers, stft, 8000)
+    >>> from unfolded import GRUMasks, Separator
+    >>> estimator = GRUMasks(2, stft=STFT(256), sample_rate=8000)
+    >>> separator = Separator(estimator, "misi", 3)
     >>> separator(torch.randn(4, 1, 3000)).shape
     torch.Size([4, 2, 1, 3000])
+    >>> separator(torch.randn(4, 3000)).shape
+    torch.Size([4, 2, 3000])
     """
 
     def __init__(
         self,
-        magnitude_network: nn.Module,
-        inversion: UnfoldedInversion | None,
-        stft: STFT,
-        sample_rate: float,
+        estimator: nn.Module | None,
+        inversion: str | Callable[..., Any] | UnfoldedInversion | None = None,
+        n_layers: int | None = None,
         *,
+        stft: STFT | None = None,
+        sample_rate: float | None = None,
         targets: Sequence[str] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
-        if not 1 <= sample_rate < 2**31:
+        layers = inversion if isinstance(inversion, UnfoldedInversion) else None
+        self.stft: STFT = _required("stft", _told("stft", stft, estimator, layers))
+        rate = _told("sample_rate", sample_rate, estimator, layers)
+        self.sample_rate: float = _required("sample_rate", rate)
+        if not 1 <= self.sample_rate < 2**31:
             raise ValueError(
-                f"sample_rate={sample_rate!r} must be positive, in Hz, from 1 to {2**31 - 1}"
+                f"sample_rate={self.sample_rate!r} must be positive, in Hz, from 1 to {2**31 - 1}"
             )
-        self.magnitude_network = magnitude_network
-        self.inversion = inversion
-        self.stft = stft
-        self.sample_rate = sample_rate
-        self.n_sources = int(magnitude_network.n_sources)  # type: ignore[arg-type]
-        if inversion is not None:
-            if inversion.stft != stft:
-                raise ValueError(f"stft={stft} is not that of the inversion, {inversion.stft}")
-            if inversion.n_sources not in (None, self.n_sources):
+        names = getattr(estimator, "targets", None) if targets is None else targets
+        self.targets = _targets(names, _told("n_sources", None, estimator, layers))
+        self.estimator = estimator
+        if inversion is None or layers is not None:
+            if n_layers is not None or options:
+                given = ", ".join([*["n_layers"] * (n_layers is not None), *options])
                 raise ValueError(
-                    f"the magnitude network has {self.n_sources} sources, but the inversion has "
-                    f"n_sources={inversion.n_sources}"
+                    f"{given}: only for an inversion that is the name or step function of an "
+                    f"algorithm, not {type(inversion).__name__}"
                 )
-        config: dict[str, Any] = getattr(magnitude_network, "config", {})
-        for name, own in (("n_fft", stft.n_fft), ("sample_rate", sample_rate)):
-            if config.get(name, own) != own:
-                raise ValueError(
-                    f"{name}={own} is not that of the magnitude network, {config[name]}"
-                )
-        numbered = [f"source{j}" for j in range(1, self.n_sources + 1)]
-        self.targets = list(targets or config.get("targets") or numbered)
-        for target in self.targets:
-            check_name(target, "targets")
-        if len(set(self.targets)) != self.n_sources:
-            raise ValueError(f"targets={self.targets} must be {self.n_sources} different names")
+        elif n_layers is None:
+            raise ValueError(f"n_layers=None must be the number of layers of {inversion}")
+        else:
+            if any("source" in axes for axes in (options.get("trainable") or {}).values()):
+                options = {"n_sources": self.n_sources} | options
+            layers = UnfoldedInversion(inversion, n_layers, stft=self.stft, **options)
+        self.inversion = layers
+
+    @property
+    def n_sources(self) -> int | None:
+        """Number of sources J; None where it is only known at a call."""
+        return None if self.targets is None else len(self.targets)
 
     def forward(self, mixture: Tensor, magnitudes: Tensor | None = None) -> Tensor:
         """Separate waveforms.
 
         Parameters
         ----------
-        mixture : Tensor, shape (batch, channel, time)
+        mixture : Tensor, shape (batch, time) or (batch, channel, time)
             Waveforms, float32 or float64, of any length.
-        magnitudes : Tensor, shape (batch, J, channel, F, T), optional
-            Magnitudes in place of the network's, such as oracles.
+        magnitudes : Tensor, shape (batch, J, F, T) or (batch, J, channel, F, T), optional
+            Magnitudes in place of the estimator's, such as oracles.
 
         Returns
         -------
-        Tensor, shape (batch, J, channel, time)
+        Tensor, shape (batch, J, time) or (batch, J, channel, time)
             Waveforms of the sources. They sum to the mixture where the algorithm mixes last.
 
         Raises
         ------
         ValueError
-            If the shapes or types are not these, or values are not finite.
+            If the shapes or types are not these, values are not finite, or magnitudes are missing.
         """
         S, transform = self._solve(mixture, magnitudes)
-        return transform.inverse(S, length=mixture.shape[-1]).movedim(2, 1)
+        with _full_precision(mixture):
+            waveforms: Tensor = transform.inverse(S, length=mixture.shape[-1])
+        return waveforms
 
     def spectrogram(self, mixture: Tensor, magnitudes: Tensor | None = None) -> Tensor:
         """Complex spectrograms before the inverse transform, for losses on them.
@@ -130,7 +166,7 @@ class UnfoldedSeparator(nn.Module):
 
         Returns
         -------
-        Tensor, shape (batch, J, channel, F, T)
+        Tensor, shape (batch, J, F, T) or (batch, J, channel, F, T)
             Spectrograms.
 
         Raises
@@ -138,32 +174,48 @@ class UnfoldedSeparator(nn.Module):
         ValueError
             As :meth:`forward`.
         """
-        return self._solve(mixture, magnitudes)[0].movedim(2, 1)
+        return self._solve(mixture, magnitudes)[0]
 
     def _solve(self, mixture: Tensor, magnitudes: Tensor | None) -> tuple[Tensor, Any]:
-        """Spectrograms ``(batch, channel, J, F, T)`` and the transform they belong to."""
-        if mixture.ndim != 3 or 0 in mixture.shape:
+        """Spectrograms as :meth:`spectrogram` gives them, and the transform they belong to."""
+        if mixture.ndim not in (2, 3) or 0 in mixture.shape:
             raise ValueError(
-                f"mixture of shape {tuple(mixture.shape)} must be (batch, channel, time), not empty"
+                f"mixture of shape {tuple(mixture.shape)} must be (batch, time) or (batch, "
+                "channel, time), not empty"
             )
         if mixture.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"mixture has dtype {mixture.dtype}; allowed are float32 and float64")
-        X = self.stft(mixture)
-        if magnitudes is None:
-            # Under autocast a network may answer in a lower precision.
-            magnitudes = self.magnitude_network(mixture, X).to(mixture.dtype)
-        wanted = (X.shape[0], self.n_sources, *X.shape[1:])
-        if tuple(magnitudes.shape) != wanted:
-            raise ValueError(
-                f"magnitudes of shape {tuple(magnitudes.shape)} must be (batch, J, channel, F, T) "
-                f"= {wanted}"
-            )
-        V = magnitudes.movedim(1, 2)  # channels are one more batch axis
-        if self.inversion is None:
-            start = Problem(V, mixture, stft=self.stft).start("mixture")
-            return cast(Tensor, start), self.stft
-        S = self.inversion.spectrogram(V, mixture)
-        return S, self.inversion.transform or self.stft
+        if mixture.ndim == 2:
+            V = None if magnitudes is None else magnitudes.unsqueeze(2)
+            S, transform = self._solve(mixture.unsqueeze(1), V)
+            return S.squeeze(2), transform
+        with _full_precision(mixture):
+            X = self.stft(mixture)
+        V, start = self._estimate(mixture, X) if magnitudes is None else Estimate(magnitudes)
+        n_sources = V.shape[1:2] if self.n_sources is None else (self.n_sources,)
+        wanted = (X.shape[0], *n_sources, *X.shape[1:])
+        for name, tensor in (("magnitudes", V), ("start", start)):
+            if tensor is not None and tuple(tensor.shape) != wanted:
+                raise ValueError(
+                    f"{name} of shape {tuple(tensor.shape)} must be (batch, J, channel, F, T) "
+                    f"= {wanted}"
+                )
+        with _full_precision(mixture):
+            V = V.movedim(1, 2)  # channels are one more batch axis
+            init = None if start is None else projectors.magnitude(start.movedim(1, 2), V)
+            if self.inversion is None:
+                own: Any = Problem(V, mixture, stft=self.stft).start(init)
+                return own.movedim(2, 1), self.stft
+            found = self.inversion.spectrogram(V, mixture, init)
+        return found.movedim(2, 1), self.inversion.transform or self.stft
+
+    def _estimate(self, mixture: Tensor, X: Tensor) -> Estimate:
+        """What the estimator gives, in the precision of the mixture."""
+        if self.estimator is None:
+            raise ValueError("magnitudes=None must be given: this separator has no estimator")
+        given = self.estimator(mixture, X)
+        magnitudes, start = given if isinstance(given, Estimate) else (given, None)
+        return Estimate(magnitudes.to(mixture.dtype), None if start is None else start.to(X.dtype))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -172,26 +224,14 @@ class UnfoldedSeparator(nn.Module):
         Raises
         ------
         ValueError
-            If a part cannot be described: a network that is not one of
-            ``unfolded.estimators.NETWORKS``, or an algorithm that is not registered.
+            If the algorithm is not registered, so that a name cannot stand for it.
         """
-        kinds = {cls: name for name, cls in NETWORKS.items()}
-        kind = kinds.get(type(self.magnitude_network))
-        if kind is None:
-            raise ValueError(
-                f"magnitude network {type(self.magnitude_network).__name__} cannot be saved: it "
-                f"is not in unfolded.estimators.NETWORKS ({', '.join(NETWORKS)})"
-            )
-        network: Any = self.magnitude_network
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
+            "stft": describe_stft(self.stft),
             "sample_rate": self.sample_rate,
             "targets": self.targets,
-            "stft": {
-                name: getattr(self.stft, name)
-                for name in ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
-            },
-            "magnitude_network": {"type": kind, **network.config},
+            "estimator": None if self.estimator is None else describe(self.estimator, ESTIMATORS),
             "inversion": None if self.inversion is None else self.inversion.config,
         }
 
@@ -208,133 +248,119 @@ class UnfoldedSeparator(nn.Module):
         Raises
         ------
         ValueError
-            If a part cannot be described, see :attr:`config`.
+            If a part cannot be described in JSON, see :attr:`config`.
         """
-        folder = Path(folder)
-        config = json.dumps(self.config, indent=2) + "\n"
-        write_state(self.state_dict(), folder / WEIGHTS)
-        write_files([folder / _CONFIG], [config.encode()])
+        write_model(folder, self.config, self.state_dict())
 
     @classmethod
-    def from_pretrained(cls, folder: Any = DEFAULT_MODEL) -> "UnfoldedSeparator":
+    def from_pretrained(
+        cls,
+        folder: Any = DEFAULT_MODEL,
+        *,
+        estimator: nn.Module | None = None,
+        inversion: UnfoldedInversion | None = None,
+    ) -> Self:
         """Read a separator that :meth:`save_pretrained` wrote, or one that ships.
+
+        Nothing is imported for what a file names: modules with classes of your own must have been
+        imported.
 
         Parameters
         ----------
         folder : str or path, default "speech-enhancement"
             Folder, or the name of a model that ships with the package, see
             :func:`shipped_models`; a folder of that name comes first.
+        estimator : nn.Module, optional
+            Estimator that takes the weights, in place of one that is made of the description;
+            needed where the class does not remember its arguments, see
+            :class:`unfolded.Described`.
+        inversion : UnfoldedInversion, optional
+            Layers that take the weights, likewise, for corrections that are not remembered.
 
         Returns
         -------
-        UnfoldedSeparator
+        Separator
             The separator on the CPU, in evaluation mode, with the precision of its weights.
 
         Raises
         ------
         ValueError
-            If a file is missing or damaged, or the weights are of another architecture.
+            If a file is missing or damaged, the class of the estimator is not known, or the
+            weights are of another architecture.
         """
-        folder = model_folder(folder)
-        config = _read_config(folder / _CONFIG)
-        separator = cls._from_config(config, str(folder / _CONFIG))
-        state = read_state(folder / WEIGHTS)
-        if config["format"] == 1 and config["inversion"] is not None:
-            inner = {k[10:]: v for k, v in state.items() if k.startswith("inversion.")}
-            state = {k: v for k, v in state.items() if not k.startswith("inversion.")}
-            inner = upgraded_state(inner, config["inversion"])
-            state |= {f"inversion.{k}": v for k, v in inner.items()}
+        config_file, weights_file = model_files(folder)
+        config = read_config(config_file)
+        separator = cls._from_config(config, estimator, inversion, str(config_file))
+        state = upgraded_state(read_state(weights_file), config)
         precisions = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(precisions) == 1:
             separator.to(precisions.pop())
-        load_into(separator, state, f"checkpoint {str(folder / WEIGHTS)!r}")
+        load_into(separator, state, f"checkpoint {str(weights_file)!r}")
         return separator.eval()
 
     @classmethod
-    def _from_config(cls, config: dict[str, Any], path: str) -> "UnfoldedSeparator":
+    def _from_config(
+        cls,
+        config: dict[str, Any],
+        estimator: nn.Module | None,
+        inversion: UnfoldedInversion | None,
+        path: str,
+    ) -> Self:
         try:
-            if config["format"] not in (1, _FORMAT):
-                raise ValueError(f"format {config['format']!r} is not 1 or {_FORMAT}")
-            window = config["stft"]["window"]
-            window = tuple(window) if isinstance(window, list) else window
-            stft = STFT(**(config["stft"] | {"window": window}))
-            arguments = dict(config["magnitude_network"])
-            kind = arguments.pop("type")
-            if kind not in NETWORKS:
-                raise ValueError(f"magnitude network {kind!r} is not one of {', '.join(NETWORKS)}")
-            network = build(kind, arguments)
-            layers, rest = config["inversion"], (stft, config["sample_rate"])
+            config = upgraded_config(config)
+            stft = rebuild_stft(config["stft"])
+            if estimator is None and config["estimator"] is not None:
+                estimator = rebuild(config["estimator"], ESTIMATORS, "estimator")
+            known = {"stft": stft, "sample_rate": config["sample_rate"]}
+            known["targets"] = config["targets"]
+            layers = config["inversion"]
             # What does not go together is found before layers of any size are made.
-            without = cls(network, None, *rest, targets=config["targets"])
-            if layers is None:
-                return without
-            if config["format"] == 1:
-                layers = upgraded(layers, stft.n_fft)
-            if layers["n_sources"] not in (None, without.n_sources):
+            separator = cls(estimator, inversion, **known)
+            if inversion is not None or layers is None:
+                return separator
+            if layers["n_sources"] not in (None, separator.n_sources):
                 raise ValueError(f"inversion has n_sources={layers['n_sources']!r}")
-            without.inversion = UnfoldedInversion.from_config(layers, stft)
-            return without
-        except KeyError as error:
-            raise ValueError(f"{path!r} is no configuration of a separator: no {error}") from None
-        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-            raise ValueError(f"{path!r} is no configuration of a separator: {error}") from None
+            separator.inversion = UnfoldedInversion.from_config(layers, stft)
+            return separator
+        except Exception as error:  # a file can hold anything, and classes of others do anything
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            reason = " ".join(reason.split())[:_LONGEST]
+            raise ValueError(f"{path!r} is no configuration of a separator: {reason}") from error
 
 
-def model_folder(folder: Any) -> Path:
-    """Folder of a model, or of one that ships with the package, by its name.
-
-    Parameters
-    ----------
-    folder : str or path
-        As for :meth:`UnfoldedSeparator.from_pretrained`.
-
-    Returns
-    -------
-    Path
-        The folder, which need not exist.
-    """
-    shipped = not Path(folder).exists() and str(folder) in shipped_models()
-    return _SHIPPED / folder if shipped else Path(folder)
+def _full_precision(mixture: Tensor) -> AbstractContextManager[Any]:
+    """Autocast switched off: of a separator, the estimator alone is in lower precision."""
+    device = mixture.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
-def model_files(folder: Any) -> list[Path]:
-    """Files that make a model.
-
-    Parameters
-    ----------
-    folder : str or path
-        As for :func:`model_folder`.
-
-    Returns
-    -------
-    list of Path
-        Configuration and weights.
-    """
-    return [model_folder(folder) / name for name in (_CONFIG, WEIGHTS)]
+def _told(name: str, given: Any, *parts: nn.Module | None) -> Any:
+    """Value that is given, or that parts have as an attribute: one and the same, if any."""
+    told = [("the argument", given)]
+    told += [(f"the {type(part).__name__}", getattr(part, name, None)) for part in parts]
+    told = [(who, value) for who, value in told if value is not None]
+    for who, value in told[1:]:
+        if value != told[0][1]:
+            raise ValueError(f"{name}={told[0][1]} of {told[0][0]} is not that of {who}, {value}")
+    return told[0][1] if told else None
 
 
-def shipped_models() -> list[str]:
-    """Names of the models that ship with the package, for :meth:`from_pretrained`.
-
-    Returns
-    -------
-    list of str
-        Names, sorted.
-    """
-    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{_CONFIG}"))
+def _required(name: str, value: ValueT | None) -> ValueT:
+    if value is None:
+        raise ValueError(f"{name}=None must be given: neither estimator nor inversion tells it")
+    return value
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(
-            f"configuration {str(path)!r} does not exist; models that ship: "
-            f"{', '.join(shipped_models())}"
-        )
-    content = read_settings(path)
-    try:
-        config = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"configuration {str(path)!r} is no JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"configuration {str(path)!r} is not a JSON object")
-    return config
+def _targets(names: Any, n_sources: int | None) -> list[str] | None:
+    """Names of the sources, which are numbered where they have none."""
+    if names is None:
+        return None if n_sources is None else [f"source{j + 1}" for j in range(n_sources)]
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        check_name(name, "targets")
+    if not 1 <= len(set(names)) == len(names) or n_sources not in (None, len(names)):
+        count = n_sources or "one or more"
+        raise ValueError(f"targets={names} must be {count} different names")
+    return names

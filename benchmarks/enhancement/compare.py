@@ -22,7 +22,7 @@ from phaserec import Problem, audio, invert, measures, projectors
 from phaserec.evaluation import score
 from phaserec.solving import prepare
 from phaserec.tuning.strategies import SIGMAS
-from unfolded import UnfoldedSeparator
+from unfolded import Separator
 from unfolded.data import file_pairs
 from unfolded.training.build import build_dataset
 from unfolded.training.config import load_config
@@ -34,20 +34,20 @@ MOST_ITERATIONS = 20
 Method = Callable[[np.ndarray], np.ndarray]
 
 
-def load(runs: Path, name: str) -> UnfoldedSeparator:
+def load(runs: Path, name: str) -> Separator:
     """A trained model."""
-    return UnfoldedSeparator.from_pretrained(runs / name / "best")
+    return Separator.from_pretrained(runs / name / "best")
 
 
 @torch.no_grad()
-def magnitudes(model: UnfoldedSeparator, x: np.ndarray) -> np.ndarray:
+def magnitudes(model: Separator, x: np.ndarray) -> np.ndarray:
     """Magnitudes (..., J, F, T) of a magnitude network for mixtures (..., time)."""
     mixture = torch.from_numpy(x.reshape(-1, 1, x.shape[-1]))
-    V = model.magnitude_network(mixture, model.stft(mixture))[:, :, 0].numpy()
+    V = model.estimator(mixture, model.stft(mixture))[:, :, 0].numpy()
     return V.reshape(*x.shape[:-1], *V.shape[1:])
 
 
-def choose(model: UnfoldedSeparator, config: Path, depth: int) -> dict[str, dict[str, Any]]:
+def choose(model: Separator, config: Path, depth: int) -> dict[str, dict[str, Any]]:
     """Best hyper-parameters of every untrained algorithm on the validation mixtures.
 
     Once with any number of iterations and once with as many as the network has layers.

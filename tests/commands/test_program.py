@@ -77,7 +77,7 @@ def test_names_of_unfolded_say_what_to_install():
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "import unfolded\n"
-        "try: unfolded.UnfoldedSeparator\n"
+        "try: unfolded.Separator\n"
         "except ImportError as error: print(error)"
     )
     assert b"pip install 'phaserec[unfolded]'" in run("-c", code).stdout

@@ -17,11 +17,9 @@ from accelerate.state import AcceleratorState
 
 from phaserec import STFT, audio, measures
 from unfolded import (
-    ExternalMagnitudes,
     GRUMasks,
     OpenUnmix,
-    UnfoldedInversion,
-    UnfoldedSeparator,
+    Separator,
     inference,
 )
 from unfolded.cli import main
@@ -62,12 +60,10 @@ def unfolded(command):
 
 @pytest.fixture
 def separator(tmp_path):
-    stft = STFT(64)
-    return UnfoldedSeparator(
-        GRUMasks(2, n_fft=64, sample_rate=RATE, hidden=4, n_bands=8),
-        UnfoldedInversion("misi", 2, stft=stft, n_sources=2),
-        stft,
-        RATE,
+    return Separator(
+        GRUMasks(2, stft=STFT(64), sample_rate=RATE, hidden=4, n_bands=8),
+        "misi",
+        2,
         targets=["speech", "noise"],
     ).eval()
 
@@ -218,9 +214,8 @@ def test_chunks_join_without_a_seam(separator):
 
 @pytest.mark.parametrize("n_channels", [1, 2, 3])
 def test_channels_are_those_of_the_file(n_channels):
-    stft = STFT(64)
-    network = OpenUnmix(["a", "b"], n_fft=64, n_channels=n_channels, hidden=4, sample_rate=RATE)
-    model = UnfoldedSeparator(network, None, stft, RATE).eval()
+    options = {"n_channels": n_channels, "hidden": 4, "sample_rate": RATE}
+    model = Separator(OpenUnmix(["a", "b"], stft=STFT(64), **options)).eval()
     one, two = noise(1), noise(2)
     mono = inference.separate(model, one, RATE)
     assert mono.shape == (2, 1, 3001)
@@ -301,9 +296,10 @@ def test_evaluate_names_files_without_a_partner(unfolded, model):
     assert err.count("\n") == 1
 
 
-UMX = {"targets": ["speech", "noise"], "n_fft": 64, "sample_rate": RATE, "hidden": 6, "n_layers": 2}
+UMX = {"targets": ["speech", "noise"], "sample_rate": RATE, "hidden": 6, "n_layers": 2}
+UMX["stft"] = STFT(64)
 NETWORKS = {
-    "gru": GRUMasks(2, n_fft=64, sample_rate=RATE, hidden=4, n_bands=8),
+    "gru": GRUMasks(2, stft=STFT(64), sample_rate=RATE, hidden=4, n_bands=8),
     "lstm": OpenUnmix(**UMX),
     "one-way": OpenUnmix(**UMX, unidirectional=True, n_channels=2),
 }
@@ -315,7 +311,7 @@ def test_export_runs_elsewhere_for_any_length(unfolded, kind):
     stft, channels = STFT(64), getattr(network, "n_channels", 1)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    UnfoldedSeparator(network.eval(), None, stft, RATE).save_pretrained("model")
+    Separator(network.eval()).save_pretrained("model")
     args = ["export", "-o", "e/net.pt2", "--model", "model", "--channels", channels]
     assert unfolded(*args) == (0, "e/net.pt2\n", "")
     inputs = [torch.randn(1, channels, stft.n_samples(n)) for n in (2, 12, 90)]
@@ -337,14 +333,47 @@ def test_export_of_a_fixed_length(unfolded, separator, model):
     X = separator.stft(x)
     program = torch.export.load("network.pt2").module()
     with torch.no_grad():
-        torch.testing.assert_close(program(x, X), separator.magnitude_network(x, X))
+        torch.testing.assert_close(program(x, X), separator.estimator(x, X))
 
 
 def test_export_says_what_is_not_possible(unfolded):
-    UnfoldedSeparator(ExternalMagnitudes(2), None, STFT(64), RATE).save_pretrained("model")
+    Separator(None, stft=STFT(64), sample_rate=RATE).save_pretrained("model")
+    soundfile.write("in.wav", noise()[0], RATE)
     result = unfolded("export", "-o", "net.pt2", "--model", "model")
-    assert_one_line(result, "ExternalMagnitudes cannot be exported by torch")
+    assert_one_line(result, "model has no estimator that could be exported")
     assert not Path("net.pt2").exists()
+    result = unfolded("separate", "in.wav", "--model", "model")
+    assert_one_line(result, "the model has no estimator")
+
+
+OWN = """
+import torch
+class Thirds(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shares = torch.nn.Parameter(torch.tensor([0.5, 0.3, 0.2]).reshape(3, 1, 1, 1))
+    def forward(self, mixture, spectrogram):
+        return spectrogram.abs().unsqueeze(1) * self.shares
+"""
+
+
+def test_an_estimator_of_ones_own_is_named_with_import(unfolded, monkeypatch):
+    Path("thirds.py").write_text(OWN)
+    monkeypatch.syspath_prepend(os.getcwd())
+    import thirds
+
+    model = Separator(thirds.Thirds(), stft=STFT(64), sample_rate=RATE)
+    assert model.targets is None
+    model.save_pretrained("own")
+    monkeypatch.delitem(sys.modules, "thirds")
+    x = noise()
+    write("in.wav", x)
+    args = ["separate", "in.wav", "--model", "own", "-o", "out"]
+    assert_one_line(unfolded(*args), "thirds, which is not imported", "--import thirds")
+    assert unfolded(*args, "--import", "thirds.py")[0] == 0
+    assert sorted(os.listdir("out")) == ["source1.wav", "source2.wav", "source3.wav"]
+    np.testing.assert_allclose(read("out/source3.wav")[0], 0.2 * x, atol=1e-6)
+    monkeypatch.delitem(sys.modules, "thirds")
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_models_are_built_with_what_the_data_tell():
     )
     model = build_model(config, DATA, ["speech", "noise"])
     assert model.targets == ["speech", "noise"] and model.sample_rate == 8000
-    assert model.magnitude_network.config["hidden"] == 4
+    assert model.estimator.arguments["hidden"] == 4
     assert model.inversion.config["hyper"] == {"sigma": 0.5} and model.inversion.n_layers == 2
     assert model(torch.randn(1, 1, 300)).shape == (1, 2, 1, 300)
     umx = ModelConfig(StftConfig(64), MagnitudeConfig("open-unmix", {"hidden": 4}), None)
@@ -176,18 +176,18 @@ def test_models_are_built_with_what_the_data_tell():
     assert model.eval()(torch.randn(1, 2, 300)).shape == (1, 2, 2, 300)
 
 
-def test_magnitude_networks_start_from_saved_weights(tmp_path):
+def test_estimators_start_from_saved_weights(tmp_path):
     def build(weights=None, inversion=None, hidden=4):
         options = {"hidden": hidden, "n_bands": 6}
         magnitude = MagnitudeConfig(options=options, weights=weights)
         return build_model(ModelConfig(StftConfig(64), magnitude, inversion), DATA, ["a", "b"])
 
     model = build(inversion=InversionConfig("misi", 2))
-    wanted = model.magnitude_network.state_dict()
+    wanted = model.estimator.state_dict()
     model.save_pretrained(tmp_path / "model")
     torch.save(wanted, tmp_path / "network.pth")
     for place in ("model", "network.pth"):
-        found = build(str(tmp_path / place)).magnitude_network.state_dict()
+        found = build(str(tmp_path / place)).estimator.state_dict()
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[key], wanted[key]) for key in wanted)
     with pytest.raises(ValueError, match=r"magnitude\.weights=.*model' is of another architecture"):
@@ -216,9 +216,9 @@ def test_models_start_from_saved_ones(tmp_path):
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"magnitude": MagnitudeConfig("gur")}, "name='gur' must be one of .*mean 'gru'"),
+        ({"magnitude": MagnitudeConfig("gur")}, "unknown estimator 'gur'; did you mean 'gru'"),
         ({"magnitude": MagnitudeConfig(options={"hiden": 3})}, "options.hiden; did you mean"),
-        ({"magnitude": MagnitudeConfig(options={"n_fft": 3})}, "options.n_fft follows from"),
+        ({"magnitude": MagnitudeConfig(options={"stft": 3})}, "options.stft follows from"),
         ({"inversion": InversionConfig("msii")}, "misi"),
         ({"inversion": InversionConfig(hyper={"sigm": 3})}, "sigma"),
         ({"stft": StftConfig(64, 100)}, "not invertible"),

@@ -1,4 +1,4 @@
-"""Magnitude networks: Open-Unmix and its checkpoints, the causal GRU, oracles and masks."""
+"""Estimators: Open-Unmix and its checkpoints, the causal GRU, oracles and masks."""
 
 import json
 import pickle
@@ -10,16 +10,17 @@ from safetensors.torch import save_file
 
 from phaserec import STFT
 from unfolded.estimators import (
+    ESTIMATORS,
     MASKS,
-    NETWORKS,
-    ExternalMagnitudes,
     GRUMasks,
     OpenUnmix,
+    estimator,
     get_mask,
     oracle_magnitudes,
 )
 from unfolded.estimators.open_unmix import max_bin_of
 from unfolded.nn.bands import mel_bands
+from unfolded.nn.modules import describe, rebuild
 
 # What torch.save of the official module holds, per target.
 OFFICIAL = {
@@ -38,12 +39,12 @@ OFFICIAL = {
         for direction in ("", "_reverse")
     ),
 }
-SMALL = {"n_fft": 16, "hidden": 6, "n_layers": 2, "bandwidth": 5000}
+SMALL = {"stft": STFT(16), "hidden": 6, "n_layers": 2, "bandwidth": 5000}
 
 
 def open_unmix(targets=("speech", "noise"), **options):
     """A network with every weight and statistic away from its start."""
-    network = OpenUnmix(targets, **(SMALL | options)).eval()
+    network = OpenUnmix(list(targets), **(SMALL | options)).eval()
     with torch.no_grad():
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
@@ -109,7 +110,7 @@ def test_open_unmix_is_the_published_network(channels, unidirectional):
 def test_open_unmix_parameter_names_and_size():
     network = open_unmix()
     assert set(network.target_models["speech"].state_dict()) == OFFICIAL
-    full = OpenUnmix(["speech"])  # umxse
+    full = OpenUnmix(["speech"], stft=STFT(1024))  # umxse
     assert sum(p.numel() for p in full.parameters()) == pytest.approx(1.58e6, rel=0.01)
 
 
@@ -163,7 +164,7 @@ def test_published_formats(name, unidirectional, tmp_path):
             source[target] = tmp_path / f"{target}-b62c91ce.pth"
             torch.save(state, source[target])
     loaded = OpenUnmix.from_published(source)
-    assert loaded.config | {"bandwidth": 5000} == network.config
+    assert loaded.arguments | {"bandwidth": 5000, "targets": network.targets} == network.arguments
     S = torch.randn(1, 2, 9, 5, dtype=torch.complex64)
     torch.testing.assert_close(loaded(S.real, S), network(S.real, S), rtol=0, atol=0)
 
@@ -235,6 +236,7 @@ def test_open_unmix_arguments():
     cases = [
         ({"targets": []}, r"targets=\[\] must be different names"),
         ({"targets": ["a", "a"]}, "must be different names"),
+        ({"targets": ["a.b"]}, "must be different names without dots"),
         ({"hidden": 5}, "hidden=5 must be even"),
         ({"bandwidth": -1}, "bandwidth=-1 must be 0 Hz or more"),
         ({"sample_rate": 0}, "sample_rate=0 positive"),
@@ -249,7 +251,9 @@ def test_open_unmix_arguments():
 
 
 def gru(**options):
-    return GRUMasks(2, **({"n_fft": 32, "sample_rate": 8000, "n_bands": 8, "hidden": 12} | options))
+    return GRUMasks(
+        2, **({"stft": STFT(32), "sample_rate": 8000, "n_bands": 8, "hidden": 12} | options)
+    )
 
 
 @pytest.mark.parametrize("mask", list(MASKS))
@@ -266,8 +270,9 @@ def test_gru_masks(mask):
     torch.testing.assert_close(network(S.real, S)[1:2], network(S.real[1:2], S[1:2]))
 
 
-def test_gru_is_causal_and_without_batch_statistics():
-    network = gru().train()
+@pytest.mark.parametrize("norm", ["running", "frame"])
+def test_gru_is_causal_and_without_batch_statistics(norm):
+    network = gru(norm=norm).train()
     S = torch.randn(2, 1, 17, 9, dtype=torch.complex64)
     changed = S.clone()
     changed[0, ..., 5:] *= 100
@@ -275,6 +280,26 @@ def test_gru_is_causal_and_without_batch_statistics():
     torch.testing.assert_close(a[..., :5], b[..., :5], rtol=0, atol=0)
     assert not torch.allclose(a[0, ..., 5], b[0, ..., 5])
     torch.testing.assert_close(a[1], b[1], rtol=0, atol=0)
+
+
+def frames_of_two_levels(n_frames=40):
+    """Noise ``(1, 1, F, T)``, and the same with the second half 30 dB quieter."""
+    S = torch.randn(1, 1, 17, n_frames, dtype=torch.complex64)
+    quieter = S.clone()
+    quieter[..., n_frames // 2 :] *= 10**-1.5
+    return S, quieter
+
+
+def test_gru_hears_that_parts_are_quieter():
+    S, quieter = frames_of_two_levels()
+
+    def change(network):
+        masks = [network(X.real, X) / X.abs().unsqueeze(1) for X in (S, quieter, 10 * S)]
+        assert (masks[2] - masks[0]).abs().max() < 1e-3  # the level of a recording has no effect
+        return (masks[1] - masks[0])[..., 20:].abs()
+
+    assert change(gru()).mean() > 0.01
+    assert change(gru(norm="frame")).max() < 1e-3
 
 
 def test_gru_on_silence():
@@ -294,6 +319,7 @@ def test_gru_precision_follows_the_input():
 def test_gru_arguments():
     for change, message in [
         ({"mask": "tanh"}, "mask='tanh' must be one of sigmoid, relu"),
+        ({"norm": "layer"}, "norm='layer' must be running or frame"),
         ({"sample_rate": -1}, "sample_rate=-1 must be positive"),
         ({"n_bands": 1}, "n_bands=1 must be an integer, 2 or more"),
         ({"hidden": 0}, "hidden=0 must be"),
@@ -336,23 +362,31 @@ def test_mask_formulas():
     torch.testing.assert_close(get_mask("clipped")(9 * one), (9 * one[:, 0]).relu().clamp(max=2))
 
 
-def test_external_magnitudes():
-    stft = STFT(16, 4)
+def test_oracle_magnitudes():
     sources = torch.randn(2, 3, 1, 30)
-    X = stft(sources.sum(1))
-    V = oracle_magnitudes(sources, stft)
-    network = ExternalMagnitudes(3)
-    assert network(sources.sum(1), X, V) is V
-    with pytest.raises(ValueError, match=r"magnitudes of shape None must be given with shape"):
-        network(sources.sum(1), X)
-    with pytest.raises(ValueError, match=r"shape \(2, 2, 1, 9, 8\) must be"):
-        network(sources.sum(1), X, V[:, :2])
+    V = oracle_magnitudes(sources, STFT(16, 4))
+    torch.testing.assert_close(V[1, 2, 0], STFT(16, 4)(sources[1, 2, 0]).abs())
 
 
-@pytest.mark.parametrize("network", [gru(mask="relu"), open_unmix(), ExternalMagnitudes(2)])
-def test_config_makes_the_network_again(network):
-    config = json.loads(json.dumps(network.config))
-    again = type(network)(**config)
+@pytest.mark.parametrize("network", [gru(mask="relu", norm="frame"), open_unmix()])
+def test_arguments_make_the_network_again(network):
+    description = json.loads(json.dumps(describe(network, ESTIMATORS)))
+    assert ESTIMATORS[description["class"]] is type(network)
+    again = rebuild(description, ESTIMATORS, "estimator")
     again.load_state_dict(network.state_dict())
-    assert again.config == network.config and again.n_sources == 2
-    assert type(network) in NETWORKS.values()
+    assert again.arguments == network.arguments and again.stft == network.stft
+
+
+def test_estimators_are_registered_by_name():
+    try:
+
+        @estimator("halves")
+        class Halves(torch.nn.Module):
+            """Half of everything."""
+
+        assert ESTIMATORS.find("halves") is Halves
+        assert describe(Halves(), ESTIMATORS) == {"class": "halves", "arguments": {}}
+    finally:
+        del ESTIMATORS["halves"]
+    with pytest.raises(ValueError, match="estimator 'gru' exists already, in unfolded"):
+        estimator("gru")(Halves)

@@ -12,10 +12,11 @@ from accelerate.state import AcceleratorState
 
 from phaserec import STFT, _memory
 from phaserec.corpus import workers
-from unfolded import GRUMasks, UnfoldedInversion, UnfoldedSeparator
+from unfolded import GRUMasks, Separator
 from unfolded.cli import main
-from unfolded.estimators import build
+from unfolded.estimators import ESTIMATORS
 from unfolded.nn.bands import mel_bands
+from unfolded.nn.modules import rebuild
 from unfolded.training.config import load_config
 
 CONFIG = """
@@ -34,13 +35,8 @@ stages: [{train: all, epochs: 1}]
 def unfolded(command):
     """Run ``unfolded`` in a folder with a model, a file and a configuration."""
     AcceleratorState._reset_state(True)
-    stft = STFT(64)
-    UnfoldedSeparator(
-        GRUMasks(2, n_fft=64, sample_rate=8000, hidden=4, n_bands=8),
-        UnfoldedInversion("misi", 2, stft=stft, n_sources=2),
-        stft,
-        8000,
-    ).save_pretrained("model")
+    estimator = GRUMasks(2, stft=STFT(64), sample_rate=8000, hidden=4, n_bands=8)
+    Separator(estimator, "misi", 2).save_pretrained("model")
     soundfile.write("in.wav", 0.1 * np.sin(np.arange(4000)), 8000)
     Path("c.yaml").write_text(CONFIG)
     yield lambda *args: command(main, *args)
@@ -56,30 +52,108 @@ def assert_one_line(result, *words):
         assert word in err, err
 
 
+def deep(n):
+    """Lists in lists, as deep as the reader takes them."""
+    return [deep(n - 1)] if n else []
+
+
+LARGE = {"in_features": 10**9, "out_features": 10**9}
+GIVEN = "estimator.arguments."
+
+
 @pytest.mark.parametrize(
     ("key", "value", "word"),
     [
         ("inversion.n_layers", 10**5, "n_layers=100000 must be an integer, 1 to 1000"),
         ("inversion.n_sources", 10**9, "n_sources=1000000000"),
-        ("magnitude_network.n_layers", 10**5, "n_layers=100000 must be an integer, 1 to 100"),
-        ("magnitude_network.n_sources", 10**9, "n_sources=1000000000 must be an integer, 1 to"),
-        ("magnitude_network.n_bands", 10**12, "n_bands=1000000000000 of n_fft=64 would take"),
-        ("magnitude_network.n_fft", 10**12, "n_fft=1000000000000 would take"),
-        ("magnitude_network.hidden", 10**6, "gru of these sizes would take"),
-        ("stft.n_fft", 100_000, "n_fft=100000 is not that of the magnitude network, 64"),
+        ("inversion", [1], "no configuration of a separator"),
+        (f"{GIVEN}n_layers", 10**5, "n_layers=100000 must be an integer, 1 to 100"),
+        (f"{GIVEN}n_sources", 10**9, "n_sources=1000000000 must be an integer, 1 to"),
+        (f"{GIVEN}n_bands", 10**12, "n_bands=1000000000000 of n_fft=64 would take"),
+        (f"{GIVEN}stft.STFT.n_fft", 10**12, "n_fft=1000000000000 and hop_length=16 would take"),
+        (f"{GIVEN}stft.STFT.n_fft", 32, "n_fft"),
+        (f"{GIVEN}stft", {}, "no configuration of a separator"),
+        (f"{GIVEN}hidden", 10**6, "estimator gru of these sizes would take"),
+        (f"{GIVEN}hidden", 10**11, "take more than 2⁶⁰ bytes of memory"),
+        (f"{GIVEN}sample_rate", 1e300, "no configuration of a separator"),
+        (f"{GIVEN}mask", deep(500), "mask=[["),
+        (f"{GIVEN}norm", "x" * 10**6, "norm='xxx"),
+        (f"{GIVEN}units", 5, "'units'"),
+        ("estimator.arguments", [2], "must have a class (words) and its arguments"),
+        ("estimator.class", 5, "must have a class (words) and its arguments"),
+        ("estimator.class", "gur", "unknown estimator 'gur'; did you mean 'gru'"),
+        ("estimator.class", "os:system", "'os:system' is no class of modules in os"),
+        ("estimator.class", "subprocess:Popen", "'subprocess:Popen' is no class of modules"),
+        ("estimator.class", "antigravity:Net", "antigravity, which is not imported"),
+        ("estimator.class", "os:path.join.__class__", "is no class of modules"),
+        ("estimator", {"class": "torch.nn:Linear", "arguments": LARGE}, "is not one of gru"),
+        ("estimator", {"class": "torch.nn:LSTM", "arguments": {}}, "is not one of gru"),
+        (
+            "estimator",
+            {"class": "unfolded.estimators.open_unmix:OpenUnmixTarget", "arguments": {}},
+            "is not one of gru",
+        ),
+        ("estimator", {}, "no 'class'"),
+        ("estimator", None, "another architecture"),
+        ("stft.n_fft", 100_000, "n_fft=100000"),
         ("sample_rate", 1e400, "sample_rate=inf"),
+        ("sample_rate", "8000", "sample_rate=8000"),
         ("targets", [[1], "a"], "[1] cannot be the name of a source"),
+        ("targets", 10**9, "no configuration of a separator"),
+        ("format", 3, "format 3 is not 1 to 2"),
+        ("format", 1, "no 'magnitude_network'"),
     ],
 )
 def test_models_of_any_size(unfolded, key, value, word):
     path = Path("model/config.json")
     config = json.loads(path.read_text())
     *parts, last = key.split(".")
-    node = config[parts[0]] if parts else config
+    node = config
+    for part in parts:
+        node = node[part]
     node[last] = value
     path.write_text(json.dumps(config))
     said = unfolded("separate", "in.wav", "--model", "model")
-    assert_one_line(said, "'model/config.json'", word)
+    assert_one_line(said, "'model/", word)
+    assert len(said[2]) < 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"n_fft": 128}, "n_fft=64 is not that of the estimator, 128"),
+        ({"hidden": 10**6}, "gru of these sizes would take"),
+        ({"type": "unet"}, "unknown estimator 'unet'"),
+        ({"type": [1]}, "must have a class (words)"),
+    ],
+)
+def test_models_of_the_first_format(unfolded, change, word):
+    network = {"type": "gru", "n_sources": 2, "n_fft": 64, "sample_rate": 8000} | change
+    config = {"format": 1, "sample_rate": 8000, "targets": None, "stft": {"n_fft": 64}}
+    config |= {"magnitude_network": network, "inversion": None}
+    Path("model/config.json").write_text(json.dumps(config))
+    assert_one_line(unfolded("separate", "in.wav", "--model", "model"), "config.json", word)
+
+
+class Many(torch.nn.Module):
+    """An estimator of somebody's own, without limits."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.taps = torch.nn.ParameterList(torch.zeros(1) for _ in range(n))
+
+
+def test_classes_that_modules_of_others_import():
+    description = {"class": f"{__name__}:torch.nn.Transformer", "arguments": {}}
+    with pytest.raises(ValueError, match=r"Transformer' is not one of gru, open-unmix"):
+        rebuild(description, ESTIMATORS, "estimator")
+
+
+@pytest.mark.parametrize("n", [20_000, 10**12])
+def test_classes_of_others_of_any_size(n):
+    description = {"class": f"{__name__}:Many", "arguments": {"n": n}}
+    with pytest.raises(ValueError, match="a module of more than 4000 weights"):
+        rebuild(description, ESTIMATORS, "estimator")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
@@ -91,9 +165,10 @@ def test_models_that_break_the_reader(unfolded, text):
 
 def test_networks_of_usual_size_are_made():
     torch.manual_seed(0)
-    one = build("gru", {"n_sources": 2, "n_fft": 64, "sample_rate": 8000})
+    arguments = {"n_sources": 2, "stft": {"STFT": {"n_fft": 64}}, "sample_rate": 8000}
+    one = rebuild({"class": "gru", "arguments": arguments}, ESTIMATORS, "estimator")
     torch.manual_seed(0)
-    other = GRUMasks(2, n_fft=64, sample_rate=8000)
+    other = GRUMasks(2, stft=STFT(64), sample_rate=8000)
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert a.device.type == "cpu" and torch.equal(a, b)
 

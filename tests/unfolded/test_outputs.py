@@ -9,7 +9,7 @@ import soundfile
 from accelerate.state import AcceleratorState
 
 from phaserec import STFT, report
-from unfolded import GRUMasks, OpenUnmix, UnfoldedSeparator
+from unfolded import GRUMasks, OpenUnmix, Separator
 from unfolded.cli import main
 from unfolded.training.config import load_config
 from unfolded.training.trainer import Trainer
@@ -31,10 +31,10 @@ def unfolded(command):
     """Run ``unfolded`` in a folder with models, files and a configuration."""
     AcceleratorState._reset_state(True)
     stft = STFT(64)
-    network = GRUMasks(2, n_fft=64, sample_rate=8000, hidden=4, n_bands=8)
-    UnfoldedSeparator(network, None, stft, 8000).save_pretrained("model")
-    network = OpenUnmix(["x", "y"], n_fft=64, n_channels=3, hidden=4, sample_rate=8000)
-    UnfoldedSeparator(network, None, stft, 8000).save_pretrained("wide")
+    network = GRUMasks(2, stft=stft, sample_rate=8000, hidden=4, n_bands=8)
+    Separator(network).save_pretrained("model")
+    network = OpenUnmix(["x", "y"], stft=stft, n_channels=3, hidden=4, sample_rate=8000)
+    Separator(network).save_pretrained("wide")
     for name in ("one.wav", "two.wav", "pairs/clean/a.wav", "pairs/noisy/a.wav"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(name, 0.1 * np.sin(np.arange(4000)), 8000)
@@ -79,7 +79,7 @@ def contents():
         ),
         (["export", "-o", "model/config.json", "--model", "model"], "is one of the input files"),
         (["export", "-o", "pairs", "--model", "model"], "pairs is a folder"),
-        (["train", "c.yaml", "model.weights=run/best"], "run/best/model.safetensors"),
+        (["train", "c.yaml", "model.weights=run/best"], "run/best/config.json"),
     ],
 )
 def test_what_is_wrong_is_found_before_anything_is_written(unfolded, args, word):

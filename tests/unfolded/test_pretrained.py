@@ -9,24 +9,24 @@ import soundfile
 import torch
 
 from phaserec import audio, measures
-from unfolded import UnfoldedSeparator
 from unfolded.cli import main
 from unfolded.data import file_pairs
-from unfolded.separator import DEFAULT_MODEL, shipped_models
+from unfolded.saving import DEFAULT_MODEL, shipped_models
+from unfolded.separator import Separator
 
 FOLDER = Path(__file__).parents[2] / "unfolded" / "pretrained" / "speech-enhancement"
 
 
 @pytest.fixture(scope="module")
 def model():
-    return UnfoldedSeparator.from_pretrained()
+    return Separator.from_pretrained()
 
 
 def test_it_is_found_by_name(model, tmp_path, monkeypatch):
     assert shipped_models() == [DEFAULT_MODEL]
     assert model.targets == ["speech", "noise"] and model.sample_rate == 16000
     assert not model.training
-    named = UnfoldedSeparator.from_pretrained("speech-enhancement")
+    named = Separator.from_pretrained("speech-enhancement")
     x = torch.randn(1, 1, 3000)
     with torch.no_grad():
         torch.testing.assert_close(named(x), model(x))
@@ -34,14 +34,14 @@ def test_it_is_found_by_name(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "speech-enhancement").mkdir()
     with pytest.raises(ValueError, match=r"config.json.*models that ship: speech-enhancement"):
-        UnfoldedSeparator.from_pretrained("speech-enhancement")
+        Separator.from_pretrained("speech-enhancement")
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_it_loads_where_no_gradient_is_asked(model, mode):
     x = torch.randn(1, 1, 3000)
     with mode():
-        torch.testing.assert_close(UnfoldedSeparator.from_pretrained()(x), model(x))
+        torch.testing.assert_close(Separator.from_pretrained()(x), model(x))
 
 
 def test_it_is_small_and_has_a_card():

@@ -1,5 +1,6 @@
 """The separator from waveform to waveforms, and its files."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -13,32 +14,60 @@ import unfolded
 from phaserec import STFT
 from unfolded import (
     PIT,
-    ExternalMagnitudes,
+    Described,
+    Estimate,
     GRUMasks,
     OpenUnmix,
+    Separator,
     UnfoldedInversion,
-    UnfoldedSeparator,
     get_loss,
     oracle_magnitudes,
 )
 from unfolded.checkpoints import read_state, write_state
 from unfolded.layers import MagnitudeRefinement
+from unfolded.nn.modules import describe, rebuild
 
 STFT16 = STFT(16, 4)
 
 
-def gru(n_sources=2):
-    return GRUMasks(n_sources, n_fft=16, sample_rate=8000, n_bands=5, hidden=7, n_layers=1)
+def gru(n_sources=2, stft=STFT16, sample_rate=8000):
+    options = {"n_bands": 5, "hidden": 7, "n_layers": 1}
+    return GRUMasks(n_sources, stft=stft, sample_rate=sample_rate, **options)
 
 
-def separator(algorithm="misi", n_layers=2, *, network=None, stft=STFT16, refine=False, **options):
-    inversion = None
-    if n_layers:
-        if refine:
-            made = [MagnitudeRefinement(2, stft.n_fft, 8000) for _ in range(n_layers)]
-            options["correction"] = made
-        inversion = UnfoldedInversion(algorithm, n_layers, stft=stft, **options)
-    return UnfoldedSeparator(gru() if network is None else network, inversion, stft, 8000)
+def refinements(n_layers):
+    return [MagnitudeRefinement(2, 16, 8000) for _ in range(n_layers)]
+
+
+def separator(algorithm="misi", n_layers=2, *, refine=False, **options):
+    if not n_layers:
+        return Separator(gru())
+    correction = refinements(n_layers) if refine else None
+    return Separator(gru(), algorithm, n_layers, correction=correction, **options)
+
+
+class Flat(torch.nn.Module):
+    """An estimator that tells nothing: J shares of the mixture that are trained."""
+
+    def __init__(self, n_sources=3):
+        super().__init__()
+        self.shares = torch.nn.Parameter(torch.rand(n_sources, 1, 1, 1))
+
+    def forward(self, mixture, spectrogram):
+        assert mixture.ndim == 3 and mixture.shape[:2] == spectrogram.shape[:2]
+        return self.shares.abs() * spectrogram.abs().unsqueeze(1)
+
+
+class Phases(Flat):
+    """An estimator of two sources with phases of its own."""
+
+    def __init__(self):
+        super().__init__(2)
+
+    def forward(self, mixture, spectrogram):
+        V = super().forward(mixture, spectrogram)
+        turns = torch.linspace(0, 3, V.numel()).reshape(V.shape)
+        return Estimate(V, torch.polar(torch.full_like(V, 7.0), turns.to(V)))
 
 
 @pytest.mark.parametrize("n_layers", [0, 2])
@@ -59,23 +88,61 @@ def test_channels_and_items_are_a_batch():
     torch.testing.assert_close(model(x)[1:2, :, 1:], model(x[1:2, 1:]))
 
 
+@pytest.mark.parametrize("n_layers", [0, 2])
+def test_without_channels_it_is_one_channel(n_layers):
+    model = separator(n_layers=n_layers)
+    x = torch.randn(3, 40)
+    torch.testing.assert_close(model(x), model(x.unsqueeze(1)).squeeze(2), rtol=0, atol=0)
+    assert model.spectrogram(x).shape == (3, 2, 9, STFT16.n_frames(40))
+    V = STFT16(torch.randn(3, 2, 40)).abs()
+    expected = model(x.unsqueeze(1), V.unsqueeze(2)).squeeze(2)
+    torch.testing.assert_close(model(x, V), expected, rtol=0, atol=0)
+
+
+def test_an_estimator_that_tells_nothing():
+    told = {"stft": STFT16, "sample_rate": 8000}
+    model = Separator(Flat(3), **told)
+    assert model.targets is None and model.n_sources is None
+    assert Separator(Flat(3), "misi", 2, **told)(torch.randn(2, 40)).shape == (2, 3, 40)
+    x = torch.randn(2, 40)
+    expected = model.estimator.shares.reshape(3, 1) * x.unsqueeze(1)
+    torch.testing.assert_close(model(x), expected)
+
+
 def test_no_layers_is_the_phase_of_the_mixture():
     model = separator(n_layers=0)
     x = torch.randn(1, 1, 40)
-    V = model.magnitude_network(x, STFT16(x))
+    V = model.estimator(x, STFT16(x))
     expected = STFT16.inverse(
         torch.polar(V, STFT16(x).angle().unsqueeze(1).expand_as(V)), length=40
     )
     torch.testing.assert_close(model(x), expected)
 
 
+@pytest.mark.parametrize("algorithm", [None, "misi", "griffin-lim"])
+def test_a_start_is_where_the_phases_start(algorithm):
+    options = {"targets": ["a", "b"], "stft": STFT16, "sample_rate": 8000}
+    model = Separator(Phases().double(), algorithm, 3 if algorithm else None, **options)
+    x = torch.randn(1, 1, 40, dtype=torch.float64)
+    V, start = model.estimator(x, STFT16(x))
+    init = torch.polar(V, start.angle())[0, :, 0].detach()
+    found = model.spectrogram(x)[0, :, 0].detach()
+    if algorithm is None:
+        torch.testing.assert_close(found, init)
+        return
+    given = {"stft": STFT16, "algorithm": algorithm, "n_iter": 3, "init": init, "length": 40}
+    expected = phaserec.invert(V[0, :, 0].detach(), x[0, 0], **given)
+    torch.testing.assert_close(model(x)[0, :, 0].detach(), expected)
+
+
 def test_layers_are_the_algorithm():
     sources = torch.randn(1, 2, 1, 40, dtype=torch.float64)
-    model = separator("mix-incons", 4, network=ExternalMagnitudes(2), dtype=torch.float64)
+    options = {"targets": ["a", "b"], "stft": STFT16, "sample_rate": 8000, "dtype": torch.float64}
+    model = Separator(None, "mix-incons", 4, **options)
     V, x = oracle_magnitudes(sources, STFT16), sources.sum(1)
     expected = phaserec.invert(V[0, :, 0], x[0, 0], stft=STFT16, algorithm="mix-incons", n_iter=4)
     torch.testing.assert_close(model(x, V)[0, :, 0].detach(), expected)
-    with pytest.raises(ValueError, match="magnitudes of shape None must be given"):
+    with pytest.raises(ValueError, match=r"magnitudes=None must be given: .* no estimator"):
         model(x)
 
 
@@ -120,42 +187,137 @@ def test_gpu_equals_cpu():
     torch.testing.assert_close(model.cuda()(x.cuda()).cpu(), expected)
 
 
-NETWORKS = {
-    "gru": gru,
+def disturbed(model):
+    """The model in evaluation mode with every parameter away from its start."""
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return model.eval()
+
+
+KAISER = STFT(16, 4, 12, window=("kaiser", 4.0))
+ESTIMATORS = {
+    "gru": lambda: gru(stft=KAISER),
     "open-unmix": lambda: OpenUnmix(
-        ["speech", "noise"], n_fft=16, hidden=6, n_layers=1, sample_rate=8000
+        ["speech", "noise"], stft=KAISER, hidden=6, n_layers=1, sample_rate=8000
     ),
-    "external": lambda: ExternalMagnitudes(2),
+    "own": Phases,
+    "none": lambda: None,
 }
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
 @pytest.mark.parametrize("n_layers", [0, 2])
-@pytest.mark.parametrize("kind", list(NETWORKS))
+@pytest.mark.parametrize("kind", list(ESTIMATORS))
 def test_round_trip(kind, n_layers, dtype, tmp_path):
-    stft = STFT(16, 4, 12, window=("kaiser", 4.0))
-    model = separator(
-        "aux",
-        n_layers,
-        network=NETWORKS[kind](),
-        stft=stft,
-        sigma=0.3,
-        magnitude="soft",
-        momentum=0.2,
-        refine=True,
-        learn_windows=True,
-    ).to(dtype)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    model.eval().save_pretrained(tmp_path / "a" / "b")
+    options = {"sigma": 0.3, "magnitude": "soft", "momentum": 0.2, "learn_windows": True}
+    options |= {"correction": refinements(n_layers), "stft": KAISER}
+    layers = UnfoldedInversion("aux", n_layers, **options) if n_layers else None
+    told = {"stft": KAISER, "sample_rate": 8000, "targets": ["speech", "noise"]}
+    model = Separator(ESTIMATORS[kind](), layers, **told).to(dtype)
+    disturbed(model).save_pretrained(tmp_path / "a" / "b")
     assert sorted(os.listdir(tmp_path / "a" / "b")) == ["config.json", "model.safetensors"]
-    again = UnfoldedSeparator.from_pretrained(tmp_path / "a" / "b")
-    assert again.stft == stft and again.targets == model.targets and again.sample_rate == 8000
+    again = Separator.from_pretrained(tmp_path / "a" / "b")
+    assert again.stft == KAISER and again.targets == model.targets and again.sample_rate == 8000
     x = torch.randn(1, 1, 40, dtype=dtype)
-    V = stft(torch.randn(1, 2, 1, 40, dtype=dtype)).abs() if kind == "external" else None
+    V = KAISER(torch.randn(1, 2, 1, 40, dtype=dtype)).abs() if kind == "none" else None
     torch.testing.assert_close(again(x, V), model(x, V), rtol=0, atol=0)
     assert {p.dtype for p in again.parameters()} <= {dtype}
+
+
+class Untold(Flat):
+    """An estimator that cannot be made without an argument, and does not remember it."""
+
+    def __init__(self, n_sources):
+        super().__init__(n_sources)
+        self.again = self.shares  # weights may have several names
+
+
+def test_an_estimator_that_does_not_tell_its_arguments(tmp_path):
+    told = {"stft": STFT16, "sample_rate": 8000}
+    model = disturbed(Separator(Untold(4), **told))
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["targets"] is None
+    with pytest.raises(ValueError, match=r"Untold was saved without its arguments; make it"):
+        Separator.from_pretrained(tmp_path)
+    again = Separator.from_pretrained(tmp_path, estimator=Untold(4))
+    x = torch.randn(1, 40)
+    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
+    assert again.estimator.again is again.estimator.shares
+    with pytest.raises(ValueError, match=r"shares is \(4, 1, 1, 1\) in place of \(3, 1, 1, 1\)"):
+        Separator.from_pretrained(tmp_path, estimator=Untold(3))
+
+
+class Scaled(torch.nn.Module):
+    """A correction that does not remember its argument."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+    def forward(self, V, S, total):
+        return self.factor * V
+
+
+def test_a_correction_that_does_not_tell_its_arguments(tmp_path):
+    model = disturbed(Separator(gru(), "griffin-lim", 2, correction=Scaled(0.5)))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"correction .*Scaled was saved without its arguments"):
+        Separator.from_pretrained(tmp_path)
+    layers = UnfoldedInversion("griffin-lim", 2, stft=STFT16, correction=Scaled(3.0))
+    again = Separator.from_pretrained(tmp_path, inversion=layers)
+    x = torch.randn(1, 40)
+    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
+
+
+def test_what_an_estimator_was_made_with_is_remembered():
+    class Own(Described):
+        def __init__(self, stft, hidden=3, *, targets=("a", "b"), **rest):
+            super().__init__()
+            self.stft = stft
+
+    assert Own(STFT16, targets=["c"], x=1).arguments == {
+        "stft": STFT16,
+        "hidden": 3,
+        "targets": ["c"],
+        "x": 1,
+    }
+    assert str(inspect.signature(Own)) == "(stft, hidden=3, *, targets=('a', 'b'), **rest)"
+    assert Separator(Own(STFT16), sample_rate=1).stft == STFT16
+
+
+def test_what_a_description_was_made_of_is_remembered():
+    description = {"class": f"{__name__}:Untold", "arguments": {"n_sources": 4}}
+    module = rebuild(description, unfolded.estimators.ESTIMATORS, "estimator")
+    assert module.shares.shape == (4, 1, 1, 1)
+    assert describe(module, unfolded.estimators.ESTIMATORS) == description
+    assert describe(Untold(4), unfolded.estimators.ESTIMATORS)["arguments"] is None
+
+
+def test_a_model_of_the_first_format(tmp_path):
+    """As version 0.1.0 in development wrote it: its keys, the norm within each frame."""
+    options = {"n_bands": 5, "hidden": 7, "n_layers": 1}
+    frame = GRUMasks(2, stft=STFT16, sample_rate=8000, norm="frame", **options)
+    trainable = {"sigma": "layer", "weights": "layer,source"}
+    model = disturbed(Separator(frame, "mix-incons", 2, trainable=trainable))
+    state = {}
+    for key, tensor in model.state_dict().items():
+        key = key.replace("estimator.", "magnitude_network.")
+        state[key.replace("weights.logits", "logits")] = tensor
+    write_state(state, tmp_path / "model.safetensors")
+    network = {"type": "gru", "n_sources": 2, "n_fft": 16, "sample_rate": 8000, **options}
+    config = {"format": 1, "sample_rate": 8000, "targets": ["a", "b"], "stft": {"n_fft": 16}}
+    layers = {"algorithm": "mix-incons", "n_layers": 2, "n_sources": 2, "momentum": None}
+    layers |= {"train_hyper": True, "train_weights": True, "tied": False, "refine": False}
+    layers |= {"sigma_per_frequency": False, "learn_windows": False, "checkpoint": False}
+    config |= {"magnitude_network": network, "inversion": layers}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = Separator.from_pretrained(tmp_path)
+    x = torch.randn(1, 1, 40)
+    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
+    again.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["format"] == 2
+    torch.testing.assert_close(Separator.from_pretrained(tmp_path)(x), model(x), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -164,13 +326,13 @@ def test_round_trip(kind, n_layers, dtype, tmp_path):
 )
 def test_transforms_round_trip(choice, tmp_path):
     stft = STFT(16, 4, **choice)
-    UnfoldedSeparator(gru(), None, stft, 8000).save_pretrained(tmp_path)
-    assert UnfoldedSeparator.from_pretrained(tmp_path).stft == stft
+    Separator(gru(stft=stft)).save_pretrained(tmp_path)
+    assert Separator.from_pretrained(tmp_path).stft == stft
 
 
 def test_files_that_do_not_fit(tmp_path):
     def load():
-        return UnfoldedSeparator.from_pretrained(tmp_path)
+        return Separator.from_pretrained(tmp_path)
 
     def edit(**change):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
@@ -179,17 +341,21 @@ def test_files_that_do_not_fit(tmp_path):
         load()
     separator("mix-incons", 2).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
+    small = config["estimator"]["arguments"]
     cases = [
         ({"inversion": config["inversion"] | {"n_layers": 3}}, "another architecture: .* missing"),
         ({"inversion": None}, "another architecture: .* unknown, such as inversion"),
         (
-            {"magnitude_network": config["magnitude_network"] | {"hidden": 9}},
+            {"estimator": {"class": "gru", "arguments": small | {"hidden": 9}}},
             r"another architecture: .* is \(.*\) in place of",
         ),
-        ({"magnitude_network": {"type": "unet"}}, "magnitude network 'unet' is not one of"),
+        (
+            {"estimator": {"class": "unet", "arguments": {}}},
+            "unknown estimator 'unet'; available: ",
+        ),
         ({"inversion": config["inversion"] | {"algorithm": "mis"}}, "unknown algorithm 'mis'"),
         ({"stft": config["stft"] | {"hop": 3}}, "no configuration of a separator: .*'hop'"),
-        ({"format": 3}, "format 3 is not 1 or 2"),
+        ({"format": 3}, "format 3 is not 1 to 2"),
     ]
     for change, message in cases:
         edit(**change)
@@ -231,34 +397,72 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert read_state(path).keys() == separator().state_dict().keys()
 
 
-def test_what_cannot_be_saved(tmp_path):
-    class Own(ExternalMagnitudes):
-        pass
+class Remembering(Described, Flat):
+    """An estimator that remembers its arguments."""
 
-    with pytest.raises(ValueError, match="network Own cannot be saved"):
-        UnfoldedSeparator(Own(2), None, STFT16, 8000).save_pretrained(tmp_path / "x")
+    def __init__(self, of):
+        super().__init__()
+        self.of = of
+
+
+def test_what_cannot_be_saved(tmp_path):
+    told = {"stft": STFT16, "sample_rate": 8000}
+    with pytest.raises(ValueError, match=r"arguments that JSON does not hold: .*object"):
+        Separator(Remembering(object()), **told).save_pretrained(tmp_path / "x")
 
     def step(S, p):
         return p.mix(p.mag(S))
 
     with pytest.raises(ValueError, match="'step' is not registered"):
-        separator(step).save_pretrained(tmp_path / "x")
+        Separator(gru(), step, 2).save_pretrained(tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
+def test_the_hub_of_hugging_face(tmp_path):
+    """The recipe of the documentation, with a folder in place of a repository."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+
+    class HubSeparator(huggingface_hub.PyTorchModelHubMixin, Separator):
+        def _save_pretrained(self, save_directory):
+            Separator.save_pretrained(self, save_directory)
+
+        @classmethod
+        def _from_pretrained(cls, *, model_id, **_):
+            return super(huggingface_hub.ModelHubMixin, cls).from_pretrained(model_id)
+
+    model = disturbed(HubSeparator(gru(), "misi", 2))
+    model.save_pretrained(tmp_path / "hub")
+    again = HubSeparator.from_pretrained(tmp_path / "hub")
+    assert type(again) is HubSeparator
+    x = torch.randn(1, 40)
+    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
+    torch.testing.assert_close(Separator.from_pretrained(tmp_path / "hub")(x), model(x))
+
+
 def test_arguments():
-    inversion = UnfoldedInversion("misi", 1, stft=STFT16, n_sources=2)
+    def layers(stft=STFT16):
+        return UnfoldedInversion("misi", 1, stft=stft, n_sources=2)
+
+    bare = {"stft": STFT16, "sample_rate": 8000}
     cases = [
-        (lambda: UnfoldedSeparator(gru(3), inversion, STFT16, 8000), "has 3 sources, but the inv"),
-        (lambda: UnfoldedSeparator(gru(), inversion, STFT(16, 2), 8000), "is not that of the inv"),
-        (lambda: UnfoldedSeparator(gru(), None, STFT(32), 8000), "n_fft=32 is not that .*, 16"),
-        (lambda: UnfoldedSeparator(gru(), None, STFT16, 16000), "sample_rate=16000 is not that"),
-        (lambda: UnfoldedSeparator(gru(), None, STFT16, 0), "sample_rate=0 must be positive"),
+        (lambda: Separator(gru(3), layers()), "n_sources=3 of the GRUMasks is not .*Inversion, 2"),
+        (lambda: Separator(gru(), layers(STFT(16, 2))), "stft=.* of the GRUMasks is not that of"),
+        (lambda: Separator(gru(), stft=STFT(32)), "stft=.* of the argument is not that of the GRU"),
+        (lambda: Separator(gru(), sample_rate=16000), "sample_rate=16000 of the argument is not"),
+        (lambda: Separator(Flat(), sample_rate=8000), "stft=None must be given"),
+        (lambda: Separator(Flat(), stft=STFT16), "sample_rate=None must be given"),
+        (lambda: Separator(Flat(), stft=STFT16, sample_rate=0), "sample_rate=0 must be positive"),
+        (lambda: Separator(gru(), "misi"), "n_layers=None must be the number of layers of misi"),
+        (lambda: Separator(gru(), "mis", 2), "unknown algorithm 'mis'"),
+        (lambda: Separator(gru(), n_layers=2), "n_layers: only for an inversion that is the name"),
+        (lambda: Separator(gru(), layers(), sigma=1), "sigma: only for .* not UnfoldedInversion"),
         (
-            lambda: UnfoldedSeparator(gru(), None, STFT16, 8000, targets=["a", "a"]),
+            lambda: Separator(gru(), targets=["a", "a"]),
             r"targets=\['a', 'a'\] must be 2 different names",
         ),
-        (lambda: separator()(torch.randn(3, 40)), r"mixture of shape \(3, 40\) must be"),
+        (lambda: Separator(gru(), targets="ab"), r"targets=\['ab'\] must be 2 different names"),
+        (lambda: Separator(Flat(), **bare, targets=[]), r"must be one or more different names"),
+        (lambda: separator()(torch.randn(40)), r"mixture of shape \(40,\) must be"),
         (lambda: separator()(torch.zeros(1, 1, 0)), "not empty"),
         (lambda: separator()(torch.zeros(1, 1, 9).half()), "dtype torch.float16; allowed"),
         (lambda: separator()(torch.full((1, 1, 9), torch.nan)), "NaN or infinite"),
@@ -266,16 +470,22 @@ def test_arguments():
             lambda: separator()(torch.zeros(1, 1, 9), torch.zeros(1, 2, 1, 9, 2)),
             r"magnitudes of shape \(1, 2, 1, 9, 2\) must be .* \(1, 2, 1, 9, 3\)",
         ),
+        (
+            lambda: Separator(Flat(3), **bare, targets=["a", "b"])(torch.zeros(1, 9)),
+            r"magnitudes of shape \(1, 3, 1, 9, 3\) must be .* \(1, 2, 1, 9, 3\)",
+        ),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
 
 
-def test_public_names_are_lazy():
+def test_imports_wait():
     assert set(unfolded.__all__) <= set(dir(unfolded))
     assert all(hasattr(unfolded, name) for name in unfolded.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Unfolded'"):
         _ = unfolded.Unfolded
-    code = "import sys, unfolded; sys.exit('torch' in sys.modules)"
+    code = "import sys, unfolded; assert 'torch' not in sys.modules; "
+    code += "from unfolded import Separator; Separator.from_pretrained(); "
+    code += "assert 'huggingface_hub' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -12,7 +12,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 
 import unfolded
-from unfolded import UnfoldedSeparator, losses
+from unfolded import Separator, losses
 from unfolded.data import Batches, loader
 from unfolded.training.config import LossConfig, OptimizerConfig, config_from, save_config
 from unfolded.training.objective import Objective, takes_spectrograms
@@ -129,7 +129,7 @@ def test_a_run_writes_its_logs_and_models(tmp_path, capsys):
     assert len((tmp_path / "steps.csv").read_text().splitlines()) == 1 + 18
     assert capsys.readouterr() == ("", "")  # no progress where nobody looks
     assert not list(tmp_path.rglob(".*"))
-    model = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    model = Separator.from_pretrained(tmp_path / "best")
     best = min(rows[-2:], key=lambda row: row["valid_loss"])
     losses_, scores = [], []
     data = trainer.valid_data
@@ -282,16 +282,16 @@ def test_each_stage_trains_its_part_alone(tmp_path):
         before = parameters(trainer.model)
         list(trainer.run())
         names = changed(before, parameters(trainer.model))
-        assert any(name.startswith("magnitude_network") for name in names) == network
+        assert any(name.startswith("estimator") for name in names) == network
         assert any(name.startswith("inversion") for name in names) == layers
 
 
 def test_a_frozen_network_keeps_its_statistics(tmp_path):
     stages = [{"train": "inversion", "epochs": 1}]
     trainer = Trainer(configuration(tmp_path, model__magnitude=UMX, stages=stages))
-    before = {k: v.clone() for k, v in trainer.model.magnitude_network.state_dict().items()}
+    before = {k: v.clone() for k, v in trainer.model.estimator.state_dict().items()}
     list(trainer.run())
-    assert_same(before, dict(trainer.model.magnitude_network.state_dict()))
+    assert_same(before, dict(trainer.model.estimator.state_dict()))
 
 
 def test_a_growing_stage_adds_one_layer_at_a_time(tmp_path):
@@ -319,7 +319,7 @@ def test_models_are_saved_as_their_phase_hears_them(tmp_path):
     x = torch.stack([data[k]["mixture"] for k in range(5)])
     s = torch.stack([data[k]["sources"] for k in range(5)])
     for depth, row in zip((0, 1, 2), trainer.run(), strict=True):
-        model = UnfoldedSeparator.from_pretrained(tmp_path / "last")
+        model = Separator.from_pretrained(tmp_path / "last")
         assert (0 if model.inversion is None else model.inversion.n_layers) == depth
         with torch.no_grad():
             loss = losses.get_loss("si-sdr")(model(x), s).mean()
@@ -337,18 +337,18 @@ def test_a_worse_phase_does_not_replace_the_best_model(tmp_path, monkeypatch):
     next(steps), next(steps)
     # The phase ends with its own best weights all the same.
     assert changed(first, parameters(trainer.model))
-    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    best = Separator.from_pretrained(tmp_path / "best")
     assert_same(first, parameters(best))
     # Another loss cannot be compared with what was before.
     next(steps)
-    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    best = Separator.from_pretrained(tmp_path / "best")
     assert_same(parameters(trainer.model), parameters(best))
 
 
 def test_training_on_true_magnitudes(tmp_path):
     config = configuration(
         tmp_path,
-        model__magnitude={"name": "external"},
+        model__magnitude={"name": None},
         stages=[{"train": "inversion", "epochs": 1}],
     )
     _, rows = train(config)
@@ -372,7 +372,7 @@ def test_a_stage_ends_with_its_best_weights(tmp_path, monkeypatch):
     next(steps)
     assert list(steps) == []
     assert_same(parameters(trainer.model), second)
-    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    best = Separator.from_pretrained(tmp_path / "best")
     assert_same(dict(best.state_dict()), dict(trainer.model.state_dict()))
 
 
@@ -397,7 +397,7 @@ def test_mixed_precision_keeps_transforms_and_losses_in_float32(tmp_path, monkey
     forward = Objective.forward
 
     def look(self, mixture, sources):
-        network = self.model.magnitude_network
+        network = self.model.estimator
         handles = [
             network.outlet.register_forward_hook(
                 lambda module, given, out: seen.update(network=out.dtype)
@@ -433,7 +433,7 @@ def test_metrics_follow_the_best_order_of_a_pit_loss(tmp_path):
 
     class Swapped(torch.nn.Module):
         stft = trainer.model.stft
-        magnitude_network = trainer.model.magnitude_network
+        estimator = trainer.model.estimator
 
         def forward(self, mixture, magnitudes):
             return y
@@ -455,7 +455,7 @@ def test_layers_do_not_depend_on_the_order_of_sources_under_pit(tmp_path):
     s = torch.randn(2, 100, dtype=torch.float64)
     V, x = trainer.model.stft(s).abs(), s.sum(0)
     torch.testing.assert_close(inversion(V.flip(0), x).flip(0), inversion(V, x))
-    best = UnfoldedSeparator.from_pretrained(tmp_path / "best")
+    best = Separator.from_pretrained(tmp_path / "best")
     assert not any(layer.weights for layer in best.inversion.layers)
     for name in ("train_weights", "refine"):
         changes = {"loss": pit, f"model__inversion__{name}": True}
@@ -488,7 +488,7 @@ def test_validation_runs_the_model_once(tmp_path, train_, monkeypatch):
     model = trainer._prepare_parts(trainer.phases[0]).eval()
     item = trainer.valid_data[0]
     x, s = item["mixture"][None], item["sources"][None]
-    msa, solve, runs = losses.get_loss("msa", stft=model.stft), UnfoldedSeparator._solve, []
+    msa, solve, runs = losses.get_loss("msa", stft=model.stft), Separator._solve, []
     with torch.no_grad():
         expected = msa(model.spectrogram(x), s), model(x)
 
@@ -496,7 +496,7 @@ def test_validation_runs_the_model_once(tmp_path, train_, monkeypatch):
             runs.append(args)
             return solve(*args)
 
-        monkeypatch.setattr(UnfoldedSeparator, "_solve", note)
+        monkeypatch.setattr(Separator, "_solve", note)
         found = Objective(model, msa, True).evaluate(x, s)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert len(runs) == 1
@@ -517,7 +517,7 @@ def test_the_course_of_the_learning_rate():
     ("changes", "text"),
     [
         (
-            {"stages": [{"train": "magnitude"}], "model__magnitude": {"name": "external"}},
+            {"stages": [{"train": "magnitude"}], "model__magnitude": {"name": None}},
             "no param",
         ),
         ({"precision": "fp16"}, "precision='fp16' needs a GPU"),

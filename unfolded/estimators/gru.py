@@ -1,31 +1,39 @@
 """A small causal mask estimator."""
 
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from phaserec import STFT
 from phaserec._xp import as_int
+from unfolded.estimators.registry import estimator
 from unfolded.nn.bands import mel_bands
 from unfolded.nn.masks import get_mask
+from unfolded.nn.modules import Described
+from unfolded.nn.running_norm import RunningNorm
 
 # Compresses magnitudes: about −100 dB of full scale with common windows.
 _FLOOR = 1e-5
 
+# Seconds whose mean level is the reference of ``norm="running"``: some words with their pauses.
+_PAST = 3.0
 
-class GRUMasks(nn.Module):
+
+@estimator("gru")
+class GRUMasks(Described):
     """Masks of the mixture magnitudes by a unidirectional GRU, one frame after another.
 
-    Magnitudes are gathered into mel-spaced bands, compressed with a logarithm and normalised
-    within each frame; nothing depends on later frames, on other items or on their number. Each
-    channel is treated alone.
+    Magnitudes are gathered into mel-spaced bands, compressed with a logarithm and normalised;
+    nothing depends on later frames, on other items or on their number. Each channel is treated
+    alone.
 
     Parameters
     ----------
     n_sources : int
         Number of sources J.
-    n_fft : int
-        Transform length; F = n_fft // 2 + 1.
+    stft : STFT
+        Transform of the spectrograms.
     sample_rate : float
         Sample rate in Hz.
     n_bands : int, default 48
@@ -36,46 +44,48 @@ class GRUMasks(nn.Module):
         Number of GRU layers.
     mask : str, default "sigmoid"
         Activation, see :mod:`unfolded.nn.masks`.
+    norm : {"running", "frame"}, default "running"
+        Normalise frames by the level of the last three seconds, or each by its own. The level of
+        a recording has no effect in either case; with ``"frame"`` the network cannot hear that
+        parts of it are louder than others.
 
     Raises
     ------
     ValueError
-        If a size is not a positive integer or the mask is unknown.
+        If a size is not a positive integer, or the mask or the norm is unknown.
     """
 
     def __init__(
         self,
         n_sources: int,
         *,
-        n_fft: int,
+        stft: STFT,
         sample_rate: float,
         n_bands: int = 48,
         hidden: int = 128,
         n_layers: int = 2,
         mask: str = "sigmoid",
+        norm: Literal["running", "frame"] = "running",
     ) -> None:
         super().__init__()
         self.n_sources = as_int("n_sources", n_sources, 1, 1000)
         if not sample_rate > 0:
             raise ValueError(f"sample_rate={sample_rate!r} must be positive, in Hz")
+        if norm not in ("running", "frame"):
+            raise ValueError(f"norm={norm!r} must be running or frame")
+        self.stft = stft
+        self.sample_rate = sample_rate
         self.mask = get_mask(mask)
-        self.config: dict[str, Any] = {
-            "n_sources": n_sources,
-            "n_fft": as_int("n_fft", n_fft, 1),
-            "sample_rate": sample_rate,
-            "n_bands": as_int("n_bands", n_bands, 2),
-            "hidden": as_int("hidden", hidden, 1),
-            "n_layers": as_int("n_layers", n_layers, 1, 100),
-            "mask": self.mask.name,
-        }
-        n_bins = n_fft // 2 + 1
+        n_bands = as_int("n_bands", n_bands, 2)
+        hidden, n_layers = as_int("hidden", hidden, 1), as_int("n_layers", n_layers, 1, 100)
         self.bands: Tensor
-        bands = torch.from_numpy(mel_bands(n_bands, n_fft, sample_rate))
+        bands = torch.from_numpy(mel_bands(n_bands, stft.n_fft, sample_rate))
         self.register_buffer("bands", bands.to(torch.get_default_dtype()), persistent=False)
-        self.norm = nn.LayerNorm(n_bands)
+        past = max(round(_PAST * sample_rate / stft.hop_length), 1)
+        self.norm = RunningNorm(n_bands, past) if norm == "running" else nn.LayerNorm(n_bands)
         self.inlet = nn.Linear(n_bands, hidden)
         self.gru = nn.GRU(hidden, hidden, n_layers, batch_first=True)
-        self.outlet = nn.Linear(hidden, n_sources * n_bins * self.mask.n_logits)
+        self.outlet = nn.Linear(hidden, self.n_sources * stft.n_bins * self.mask.n_logits)
 
     def forward(self, mixture: Tensor, spectrogram: Tensor) -> Tensor:
         """Estimate magnitudes.
@@ -95,14 +105,10 @@ class GRUMasks(nn.Module):
         Raises
         ------
         ValueError
-            If F is not that of ``n_fft``.
+            If F is not that of the transform.
         """
         batch, channels, n_bins, n_frames = spectrogram.shape
-        if n_bins != self.bands.shape[1]:
-            raise ValueError(
-                f"spectrogram has F={n_bins} frequencies, but n_fft={self.config['n_fft']} gives "
-                f"{self.bands.shape[1]}"
-            )
+        self.stft.check_bins("spectrogram", n_bins)
         magnitudes = spectrogram.abs()
         frames = magnitudes.flatten(0, 1).transpose(1, 2)
         features = (frames @ self.bands.to(frames).T + _FLOOR).log().to(self.inlet.weight.dtype)

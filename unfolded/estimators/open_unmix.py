@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phaserec import STFT
 from phaserec._xp import as_int
 from unfolded.checkpoints import load_into, read_state
+from unfolded.estimators.registry import estimator
+from unfolded.nn.modules import Described
 
 # Parts of a target network; whatever else published files hold (windows of their transform, the
 # sample rate) is no weight of it.
@@ -95,20 +98,20 @@ class OpenUnmixTarget(nn.Module):
         return (x.relu() * frames).permute(1, 2, 3, 0)
 
 
-class OpenUnmix(nn.Module):
+@estimator("open-unmix")
+class OpenUnmix(Described):
     """Open-Unmix, one network a target, as an estimator of magnitudes.
 
-    The defaults are those of ``umxse`` (speech enhancement at 16 kHz, n_fft 1024); the models for
-    music, ``umx`` and ``umxhq``, are ``n_channels=2, hidden=512, n_fft=4096, sample_rate=44100,
-    bandwidth=16000``. The input is one-sided magnitudes of a Hann STFT without normalisation, as
-    :class:`phaserec.STFT` gives them.
+    With ``STFT(1024)`` the defaults are those of ``umxse`` (speech enhancement at 16 kHz); the
+    models for music, ``umx`` and ``umxhq``, are ``stft=STFT(4096), n_channels=2, hidden=512,
+    sample_rate=44100``. Published weights expect a Hann window with a hop of a quarter.
 
     Parameters
     ----------
     targets : sequence of str
         Names of the targets, in the order of the sources.
-    n_fft : int, default 1024
-        Transform length; F = n_fft // 2 + 1.
+    stft : STFT
+        Transform of the spectrograms.
     n_channels : int, default 1
         Number of channels, seen together.
     hidden : int, default 256
@@ -134,7 +137,7 @@ class OpenUnmix(nn.Module):
         self,
         targets: Sequence[str],
         *,
-        n_fft: int = 1024,
+        stft: STFT,
         n_channels: int = 1,
         hidden: int = 256,
         n_layers: int = 3,
@@ -145,37 +148,24 @@ class OpenUnmix(nn.Module):
     ) -> None:
         super().__init__()
         targets = list(targets)
-        if not targets or len(set(targets)) < len(targets) or isinstance(targets, str):
-            raise ValueError(f"targets={targets!r} must be different names, one at least")
+        if not targets or len(set(targets)) < len(targets) or any("." in t for t in targets):
+            raise ValueError(f"targets={targets!r} must be different names without dots")
         if not unidirectional and hidden % 2:
             raise ValueError(f"hidden={hidden} must be even for an LSTM in both directions")
-        self.config: dict[str, Any] = {
-            "targets": targets,
-            "n_fft": as_int("n_fft", n_fft, 1),
-            "n_channels": as_int("n_channels", n_channels, 1),
-            "hidden": as_int("hidden", hidden, 1),
-            "n_layers": as_int("n_layers", n_layers, 1, 100),
-            "unidirectional": bool(unidirectional),
-            "sample_rate": sample_rate,
-            "bandwidth": bandwidth,
-            "dropout": dropout,
-        }
-        self.n_bins = n_fft // 2 + 1
-        self.n_channels = n_channels
-        max_bin = max_bin_of(bandwidth, n_fft=n_fft, sample_rate=sample_rate)
+        self.targets = targets
+        self.stft = stft
+        self.sample_rate = sample_rate
+        self.n_channels = as_int("n_channels", n_channels, 1)
+        hidden, n_layers = as_int("hidden", hidden, 1), as_int("n_layers", n_layers, 1, 100)
+        max_bin = max_bin_of(bandwidth, n_fft=stft.n_fft, sample_rate=sample_rate)
         self.target_models = nn.ModuleDict(
             {
                 name: OpenUnmixTarget(
-                    self.n_bins, max_bin, n_channels, hidden, n_layers, unidirectional, dropout
+                    stft.n_bins, max_bin, n_channels, hidden, n_layers, unidirectional, dropout
                 )
                 for name in targets
             }
         )
-
-    @property
-    def n_sources(self) -> int:
-        """Number of targets J."""
-        return len(self.target_models)
 
     def forward(self, mixture: Tensor, spectrogram: Tensor) -> Tensor:
         """Estimate magnitudes.
@@ -197,7 +187,7 @@ class OpenUnmix(nn.Module):
         ValueError
             If the channels or frequencies are not those of the network.
         """
-        got, wanted = tuple(spectrogram.shape[-3:-1]), (self.n_channels, self.n_bins)
+        got, wanted = tuple(spectrogram.shape[-3:-1]), (self.n_channels, self.stft.n_bins)
         if got != wanted:
             raise ValueError(
                 f"spectrogram has (channel, F) = {got}, but this Open-Unmix takes {wanted}"
@@ -210,7 +200,12 @@ class OpenUnmix(nn.Module):
 
     @classmethod
     def from_published(
-        cls, checkpoints: Any, *, sample_rate: float = 16000, dropout: float = 0.4
+        cls,
+        checkpoints: Any,
+        *,
+        stft: STFT | None = None,
+        sample_rate: float = 16000,
+        dropout: float = 0.4,
     ) -> "OpenUnmix":
         """Open-Unmix with weights in the official format, old or new; sizes are read off them.
 
@@ -220,6 +215,9 @@ class OpenUnmix(nn.Module):
             A file a target, by name in the order of the sources, or one file that holds all
             targets under ``target_models.<name>.``. Files are read without running what is in
             them, see :func:`unfolded.checkpoints.read_state`.
+        stft : STFT, optional
+            Transform of the spectrograms; default a Hann window of the length that the weights
+            have, and a hop of a quarter, as published.
         sample_rate : float, default 16000
             Sample rate in Hz.
         dropout : float, default 0.4
@@ -233,18 +231,22 @@ class OpenUnmix(nn.Module):
         Raises
         ------
         ValueError
-            If a file is missing, damaged or not Open-Unmix, or the targets differ in size.
+            If a file is missing, damaged or not Open-Unmix, the targets differ in size, or the
+            transform is of another length.
         """
         states = _target_states(checkpoints)
         sizes = {name: _sizes(name, state) for name, state in states.items()}
         first, *others = sizes.values()
         if any(size != first for size in others):
             raise ValueError(f"the targets {', '.join(sizes)} are networks of different sizes")
-        max_bin = first.pop("max_bin")
-        n_fft = first["n_fft"]
+        max_bin, n_fft = first.pop("max_bin"), first.pop("n_fft")
+        stft = STFT(n_fft) if stft is None else stft
+        if stft.n_bins != n_fft // 2 + 1:
+            raise ValueError(f"stft={stft} must have the n_fft={n_fft} of the weights")
         network = cls(
             list(states),
             **first,
+            stft=stft,
             sample_rate=sample_rate,
             # Half a bin above the last one that is seen.
             bandwidth=(max_bin - 0.5) * sample_rate / n_fft,

@@ -3,17 +3,23 @@
 import inspect
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from phaserec import STFT
-from phaserec._memory import check_memory
+from phaserec._memory import TooLarge, check_memory
 from phaserec._registry import Registry
 
 _STFT = "STFT"
+# Weight tensors of a module; the largest in use has some hundred.
+_MOST_TENSORS = 4000
+# Packages that are imported without anybody's choice; what a file may name of them has names.
+_NOBODYS = ("torch", "unfolded")
 _STFT_ARGUMENTS = ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
 
 
@@ -31,6 +37,13 @@ class Described(nn.Module):
     """
 
     arguments: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Documentation and editors would show the arguments of __new__.
+        signature = inspect.signature(cls.__init__)
+        _, *parameters = signature.parameters.values()
+        cls.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         module = super().__new__(cls)
@@ -100,14 +113,14 @@ def describe(module: nn.Module, registry: Registry[type[nn.Module]]) -> dict[str
     Returns
     -------
     dict
-        ``class`` is a name, or ``package.module:Class``. ``arguments`` is None for a module that
-        does not tell them and cannot be made without any.
+        ``class`` is a name, or ``package.module:Class``. ``arguments`` is None for a module whose
+        class takes some and does not remember them.
     """
     kind = type(module)
     named = (name for name, known in registry.items() if known is kind)
     arguments = getattr(module, "arguments", None)
-    if arguments is None and not _needs_arguments(kind):
-        arguments = {}
+    if not isinstance(arguments, dict):
+        arguments = None if _takes_arguments(kind) else {}
     if arguments is not None:
         arguments = {
             key: {_STFT: describe_stft(value)} if isinstance(value, STFT) else value
@@ -119,10 +132,10 @@ def describe(module: nn.Module, registry: Registry[type[nn.Module]]) -> dict[str
     }
 
 
-def _needs_arguments(kind: type[nn.Module]) -> bool:
-    _, *parameters = inspect.signature(kind.__init__).parameters.values()
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return any(p.default is p.empty and p.kind not in variable for p in parameters)
+def _takes_arguments(kind: type[nn.Module]) -> bool:
+    # Also where all have defaults: others may have been given.
+    own = kind.__init__ is not nn.Module.__init__
+    return own and len(inspect.signature(kind.__init__).parameters) > 1
 
 
 def find_class(name: str, registry: Registry[type[nn.Module]], noun: str) -> type[nn.Module]:
@@ -163,9 +176,11 @@ def find_class(name: str, registry: Registry[type[nn.Module]], noun: str) -> typ
             f"file; import {module} first (on the command line: --import {module})"
         )
     for part in path.split("."):
-        found = getattr(found, part, None)
+        found = getattr(found, "__dict__", {}).get(part)  # getattr may import
     if not isinstance(found, type) or not issubclass(found, nn.Module):
         raise ValueError(f"{noun} {name!r} is no class of modules in {module}")
+    if found.__module__.partition(".")[0] in _NOBODYS:
+        raise ValueError(f"{noun} {name!r} is not one of {', '.join(registry)}")
     return found
 
 
@@ -196,11 +211,11 @@ def rebuild(
     """
     name, arguments = description["class"], description["arguments"]
     if not isinstance(name, str) or not isinstance(arguments, dict | None):
-        raise ValueError(f"{noun} {description!r} must have a class (words) and its arguments")
+        raise ValueError(f"{noun} must have a class (words) and its arguments (by name, or null)")
     kind = find_class(name, registry, noun)
     if arguments is None:
         raise ValueError(
-            f"{noun} {name} was saved without its arguments; give {noun}=… made by yourself, or "
+            f"{noun} {name} was saved without its arguments; make it yourself and give it, or "
             "derive its class from unfolded.Described"
         )
     arguments = {
@@ -209,11 +224,35 @@ def rebuild(
         else value
         for key, value in arguments.items()
     }
+    check_memory(f"{noun} {name} of these sizes", _size(kind, arguments), "use smaller arguments")
+    module = kind(**arguments)
+    if not isinstance(module, Described):
+        module.__dict__.setdefault("arguments", arguments)  # to be described again
+    return module
+
+
+def _size(kind: type[nn.Module], arguments: Mapping[str, Any]) -> float:
+    """Bytes of a module, found without allocating its weights; inf beyond what can be counted."""
+    weights: list[Tensor] = []
+
+    def note(_: nn.Module, name: str, weight: Tensor) -> None:
+        weights.append(weight)
+        if len(weights) > _MOST_TENSORS:
+            raise TooLarge(f"a module of more than {_MOST_TENSORS} weights is not made for a file")
+
+    hook = register_module_parameter_registration_hook(note)
+    tensors: Iterable[Tensor] = weights
     try:
         with torch.device("meta"):  # shapes alone
-            weights = list(kind(**arguments).parameters())
-        size: float = sum(p.numel() * p.element_size() for p in weights)
-    except RuntimeError:  # beyond what torch counts
-        size = math.inf
-    check_memory(f"{noun} {name} of these sizes", size, "use smaller arguments")
-    return kind(**arguments)
+            module = kind(**arguments)
+        tensors = chain(module.parameters(), module.buffers())
+    except TooLarge:
+        raise
+    except Exception as error:
+        if "overflow" in str(error).lower():
+            return math.inf
+        # What reads values cannot be made without them: what was there until then must do. What
+        # is wrong with the arguments is said when the module is made.
+    finally:
+        hook.remove()
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from phaserec import STFT
 from phaserec._words import suggestion
-from unfolded.checkpoints import WEIGHTS, load_into, read_state
+from unfolded.checkpoints import load_into, read_state
 from unfolded.data.mixing import MixingDataset
 from unfolded.data.mixtures import Mixtures
 from unfolded.data.pairs import PairedDataset
@@ -18,7 +18,7 @@ from unfolded.data.synthetic import SyntheticDataset
 if TYPE_CHECKING:
     from torch import nn
 
-    from unfolded.separator import UnfoldedSeparator
+    from unfolded.separator import Separator
 
 from unfolded.training.config import (
     DataConfig,
@@ -97,7 +97,7 @@ def build_stft(config: StftConfig) -> STFT:
 
 def build_model(
     config: ModelConfig, data: DataConfig, names: Sequence[str], *, any_order: bool = False
-) -> "UnfoldedSeparator":
+) -> "Separator":
     """Separator of a configuration, with random weights from torch's generator.
 
     Parameters
@@ -113,7 +113,7 @@ def build_model(
 
     Returns
     -------
-    UnfoldedSeparator
+    Separator
         The model.
 
     Raises
@@ -123,7 +123,8 @@ def build_model(
     """
     from unfolded.layers.format1 import upgraded
     from unfolded.layers.inversion import UnfoldedInversion
-    from unfolded.separator import UnfoldedSeparator
+    from unfolded.saving import read_weights
+    from unfolded.separator import Separator
 
     stft = build_stft(config.stft)
     network = _build_network(config.magnitude, stft, data, names)
@@ -135,29 +136,27 @@ def build_model(
             given["train_weights"] = not any_order
         old = given | hyper | {"n_sources": len(names), "sample_rate": data.sample_rate}
         inversion = UnfoldedInversion.from_config(upgraded(old, stft.n_fft), stft)
-    model = UnfoldedSeparator(network, inversion, stft, data.sample_rate, targets=names)
+    model = Separator(network, inversion, stft=stft, sample_rate=data.sample_rate, targets=names)
     if config.weights is not None:
-        state = read_state(Path(config.weights) / WEIGHTS)
+        state = read_weights(config.weights)
         load_into(model, state, f"model.weights={config.weights!r}")
     return model
 
 
 def _build_network(
     config: MagnitudeConfig, stft: STFT, data: DataConfig, names: Sequence[str]
-) -> "nn.Module":
-    from unfolded.estimators import NETWORKS, build
+) -> "nn.Module | None":
+    from unfolded.estimators import ESTIMATORS
+    from unfolded.nn.modules import find_class, rebuild
 
-    if config.name not in NETWORKS:
-        raise ValueError(
-            f"model.magnitude.name={config.name!r} must be one of {', '.join(NETWORKS)}"
-            + suggestion(config.name, NETWORKS)
-        )
-    kind: Any = NETWORKS[config.name]
+    if config.name is None:
+        return None
+    kind = find_class(config.name, ESTIMATORS, "estimator")
     takes = inspect.signature(kind).parameters
     known = {
         "n_sources": len(names),
         "targets": list(names),
-        "n_fft": stft.n_fft,
+        "stft": stft,
         "sample_rate": data.sample_rate,
         "n_channels": data.channels,
     }
@@ -172,16 +171,19 @@ def _build_network(
                 f"unknown key model.magnitude.options.{option}{suggestion(option, own)}; "
                 f"{config.name} has {', '.join(own) or 'none'}"
             )
-    network = build(config.name, {k: v for k, v in known.items() if k in takes} | config.options)
+    arguments = {k: v for k, v in known.items() if k in takes} | config.options
+    network = rebuild({"class": config.name, "arguments": arguments}, ESTIMATORS, "estimator")
     if config.weights is not None:
         _load_network(network, Path(config.weights))
     return network
 
 
 def _load_network(network: "nn.Module", path: Path) -> None:
+    from unfolded.saving import read_weights
+
     if path.is_dir():
-        whole = read_state(path / WEIGHTS)
-        prefix = "magnitude_network."
+        whole = read_weights(path)
+        prefix = "estimator."
         state = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
     else:
         state = read_state(path)

@@ -111,14 +111,14 @@ class StftConfig:
 
 @dataclass(frozen=True)
 class MagnitudeConfig:
-    """The magnitude network by its name in :data:`unfolded.estimators.NETWORKS`.
+    """The estimator by its registered name, or ``package.module:Class``.
 
-    ``options`` are arguments of its class. ``external`` trains on the true magnitudes.
+    ``options`` are arguments of its class. With null for its name true magnitudes are trained on.
     ``weights`` is where training starts: the folder of a saved model, whose magnitude network is
     taken, or a file with the weights of the network.
     """
 
-    name: str = "gru"
+    name: str | None = "gru"
     options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
 

@@ -5,22 +5,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unfolded.estimators import ExternalMagnitudes, oracle_magnitudes
+from unfolded.estimators import oracle_magnitudes
 from unfolded.losses.permutation import PIT
 from unfolded.losses.registry import LOSSES, get_loss
-from unfolded.separator import UnfoldedSeparator
+from unfolded.separator import Separator
 from unfolded.training.config import LossConfig
 
 
 class Objective(nn.Module):
     """Model and loss as one module, which is what several processes share.
 
-    Under mixed precision only the magnitude network is in lower precision: transforms, layers
-    and losses are computed in float32.
+    Under mixed precision only the estimator is in lower precision: transforms, layers and losses
+    are computed in float32. A model without an estimator is trained on the true magnitudes.
 
     Parameters
     ----------
-    model : UnfoldedSeparator
+    model : Separator
         The separator.
     loss : callable
         ``loss(estimate, reference, mixture) -> (batch,)``.
@@ -29,7 +29,7 @@ class Objective(nn.Module):
         that learns windows, whose transform is not that of the loss.
     """
 
-    def __init__(self, model: UnfoldedSeparator, loss: Any, on_spectrograms: bool) -> None:
+    def __init__(self, model: Separator, loss: Any, on_spectrograms: bool) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
@@ -50,10 +50,10 @@ class Objective(nn.Module):
         Tensor, shape (batch,)
             Losses.
         """
-        V = self._magnitudes(mixture, sources)
+        solve = self.model.spectrogram if self.on_spectrograms else self.model
+        estimate = solve(mixture, self._magnitudes(sources))
         with torch.autocast(mixture.device.type, enabled=False):
-            solve = self.model.spectrogram if self.on_spectrograms else self.model
-            value: Tensor = self.loss(solve(mixture, V), sources, mixture)
+            value: Tensor = self.loss(estimate, sources, mixture)
         return value
 
     def evaluate(self, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,27 +71,24 @@ class Objective(nn.Module):
         waveforms : Tensor, shape (batch, J, channel, time)
             Estimates.
         """
-        V = self._magnitudes(mixture, sources)
+        V = self._magnitudes(sources)
+        if self.on_spectrograms:
+            estimate = self.model.spectrogram(mixture, V)
+            waveforms = self.model.stft.inverse(estimate, length=mixture.shape[-1])
+        else:
+            waveforms = estimate = self.model(mixture, V)
         with torch.autocast(mixture.device.type, enabled=False):
-            if self.on_spectrograms:
-                estimate = self.model.spectrogram(mixture, V)
-                waveforms = self.model.stft.inverse(estimate, length=mixture.shape[-1])
-            else:
-                waveforms = estimate = self.model(mixture, V)
             if not isinstance(self.loss, PIT):
                 return self.loss(estimate, sources, mixture), waveforms
             losses, order = self.loss.best(estimate, sources, mixture)
         index = order[..., None, None].expand(-1, -1, *waveforms.shape[2:])
         return losses, waveforms.gather(1, index)
 
-    def _magnitudes(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        network = self.model.magnitude_network
-        with torch.autocast(mixture.device.type, enabled=False):
-            if isinstance(network, ExternalMagnitudes):
-                return oracle_magnitudes(sources, self.model.stft)
-            X = self.model.stft(mixture)
-        magnitudes: Tensor = network(mixture, X)
-        return magnitudes.to(mixture.dtype)
+    def _magnitudes(self, sources: Tensor) -> Tensor | None:
+        """True magnitudes where there is no estimator."""
+        if self.model.estimator is None:
+            return oracle_magnitudes(sources, self.model.stft)
+        return None
 
 
 def takes_spectrograms(config: LossConfig) -> bool:

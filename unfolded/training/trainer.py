@@ -33,7 +33,8 @@ from phaserec.evaluation.tables import csv_text
 from unfolded.checkpoints import load_into
 from unfolded.data.batches import Batches, loader
 from unfolded.data.mixtures import Mixtures
-from unfolded.separator import UnfoldedSeparator, model_files
+from unfolded.saving import model_files
+from unfolded.separator import Separator
 from unfolded.training.build import build_dataset, build_loss, build_model
 from unfolded.training.config import (
     Config,
@@ -117,7 +118,7 @@ class Trainer:
 
     Attributes
     ----------
-    model : UnfoldedSeparator
+    model : Separator
         The model.
     interrupted : bool
         Whether the run has stopped before its end, by a signal or on request.
@@ -389,7 +390,7 @@ class Trainer:
             "si_sdri": improvement / n_improvement if n_improvement else None,
         }
 
-    def _end_epoch(self, row: Row, phase: Phase, model: UnfoldedSeparator) -> bool:
+    def _end_epoch(self, row: Row, phase: Phase, model: Separator) -> bool:
         """Keep the best model and move on; True if the phase is over."""
         position, stage = self.position, phase.stage
         value = row["train_loss"] if row["valid_loss"] is None else row["valid_loss"]
@@ -444,22 +445,22 @@ class Trainer:
             start=start,
         )
 
-    def _prepare_parts(self, phase: Phase) -> UnfoldedSeparator:
+    def _prepare_parts(self, phase: Phase) -> Separator:
         """Choose what is trained and heard in a phase."""
         model, stage = self.model, phase.stage
         for parameter in self._trainable:
             parameter.requires_grad_(True)
-        if stage.train == "inversion":
-            model.magnitude_network.requires_grad_(False)
+        if stage.train == "inversion" and model.estimator is not None:
+            model.estimator.requires_grad_(False)
         inversion = None if stage.train == "magnitude" else model.inversion
         if inversion is not None and phase.depth is not None:
             inversion = inversion.first(phase.depth)
         if inversion is not model.inversion:
-            model = UnfoldedSeparator(
-                model.magnitude_network,
+            model = Separator(
+                model.estimator,
                 inversion,
-                model.stft,
-                model.sample_rate,
+                stft=model.stft,
+                sample_rate=model.sample_rate,
                 targets=model.targets,
             )
         if not any(p.requires_grad for p in model.parameters()):
@@ -471,8 +472,8 @@ class Trainer:
     def _set_modes(self, stage: StageConfig) -> None:
         """Training mode for what is trained: a frozen network keeps its statistics."""
         self.model.train()
-        if stage.train == "inversion":
-            self.model.magnitude_network.eval()
+        if stage.train == "inversion" and self.model.estimator is not None:
+            self.model.estimator.eval()
 
     def _log_step(self, value: float, rate: float) -> None:
         steps = self.position.steps
@@ -490,7 +491,7 @@ class Trainer:
         flag = torch.tensor([float(wish)], device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum").item() > 0)
 
-    def _save(self, optimizer: Any, *, whole_epoch: UnfoldedSeparator | None = None) -> None:
+    def _save(self, optimizer: Any, *, whole_epoch: Separator | None = None) -> None:
         """Write the state and, after a whole epoch, the model of the phase."""
         random: Row = {"cpu": torch.get_rng_state()}
         if self.accelerator.device.type == "cuda":
