@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, cycle
+from itertools import accumulate
 from typing import Any
 
 import numba
@@ -416,8 +416,7 @@ class Fused:
                 left -= move.ends
                 yield (move,), 1, not left
         moves = self.plan.cycle
-        ends = accumulate(move.ends for move in cycle(moves))
-        passes = next(n for n, ended in enumerate(ends, 1) if ended == left) if left else 0
+        passes = _passes(moves, left)
         at_once = 1 if each or self.padded else max(_AT_LEAST, _CALL // size)
         while passes:
             n = min(at_once, passes)
@@ -475,6 +474,15 @@ class _Run:
     rng: Any
     given: np.ndarray | None  # initial spectrogram, or random phases, of the whole batch
     waveforms: np.ndarray
+
+
+def _passes(moves: tuple[Move, ...], n_iter: int) -> int:
+    """Passes that end so many iterations."""
+    if not n_iter:
+        return 0
+    rounds, rest = divmod(n_iter - 1, sum(move.ends for move in moves))
+    ended = accumulate(move.ends for move in moves)
+    return rounds * len(moves) + 1 + next(k for k, n in enumerate(ended) if n == rest + 1)
 
 
 def _differs(code: Code) -> bool:
