@@ -9,6 +9,7 @@ _EXTRAS = {
     "matplotlib": "plot",
     "museval": "eval",
     "pesq": "eval",
+    "pydantic": "unfolded",
     "pystoi": "eval",
     "safetensors": "unfolded",
     "tensorboard": "tensorboard",
