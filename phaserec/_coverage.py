@@ -55,8 +55,13 @@ def gains_of(totals: np.ndarray, window: np.ndarray, hop: int) -> np.ndarray:
     ndarray
         float64, of the shape of ``totals``.
     """
-    seen = totals > SEEN * _squares(window, hop).sum(axis=0).max()
+    seen = totals > least_seen(window, hop)
     return np.where(seen, 1 / np.where(seen, totals, 1), 0)
+
+
+def least_seen(window: np.ndarray, hop: int) -> float:
+    """Summed squared window that a sample must have more of to be seen."""
+    return SEEN * float(_squares(window, hop).sum(axis=0).max())
 
 
 def gain_table(window: np.ndarray, hop: int, n_frames: int) -> np.ndarray:

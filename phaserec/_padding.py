@@ -7,7 +7,7 @@ samples that are seen there.
 
 import numpy as np
 
-from phaserec._xp import ArrayT, add_at, namespace
+from phaserec._xp import ArrayT, add_at, namespace, zeros
 
 MODES = ("constant", "reflect", "symmetric", "edge", "wrap")
 """Kinds of padding, with the names and the meaning that :func:`numpy.pad` gives them."""
@@ -72,7 +72,7 @@ def pad(x: ArrayT, begin: int, end: int, mode: str) -> ArrayT:
     missing = max(-begin, 0), max(end - length, 0)
     if mode == "constant":
         lead = x.shape[:-1]
-        before, after = (xp.zeros((*lead, n), dtype=x.dtype, device=x.device) for n in missing)
+        before, after = (zeros((*lead, n), x) for n in missing)
     else:
         places = np.arange(-missing[0], 0), np.arange(length, length + missing[1])
         indices = (xp.asarray(origins(p, length, mode), device=x.device) for p in places)

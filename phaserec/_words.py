@@ -8,6 +8,8 @@ _EXTRAS = {
     "jinja2": "report",
     "matplotlib": "plot",
     "museval": "eval",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
     "pesq": "eval",
     "pydantic": "unfolded",
     "pystoi": "eval",

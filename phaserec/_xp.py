@@ -1,6 +1,7 @@
 """Array namespaces: numpy and torch through the array API, and what the standard leaves out."""
 
 import numbers
+import sys
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,8 @@ def as_int(name: str, value: Any, low: int, high: int = _MOST) -> int:
     ValueError
         If it is anything else.
     """
+    if is_traced() and type(value).__name__ == "SymInt":
+        return value
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not low <= value <= high or int(value) != value:
         most = "2⁶³ − 1" if high == _MOST else high
@@ -186,6 +189,12 @@ def like(values: Any, x: ArrayT) -> ArrayT:
     return xp.asarray(np.array(values), dtype=real_dtype(xp, x), device=x.device)
 
 
+def zeros(shape: tuple[int, ...], x: ArrayT) -> ArrayT:
+    """Zeros with the library, device and dtype of ``x``, and its batch under torch.func.vmap."""
+    made: Any = x.new_zeros(shape) if is_torch_array(x) else np.zeros(shape, x.dtype)
+    return made
+
+
 def add_at(x: ArrayT, index: np.ndarray, values: ArrayT) -> ArrayT:
     """Copy of ``x`` with values added along the last axis, all of those at one place.
 
@@ -218,10 +227,28 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x)
 
 
+def is_traced() -> bool:
+    """Whether torch records what is done, to compile or to export it: values are not known then."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
+
+
+def holds(condition: Any) -> bool:
+    """Whether an array of one truth value is true; taken for true where it is not known."""
+    if is_traced():
+        return True
+    try:
+        return bool(condition)
+    except RuntimeError as error:
+        if "vmap" in str(error):  # each item of torch.func.vmap has another
+            return True
+        raise
+
+
 def check_finite(**arrays: Array | None) -> None:
     """Raise ValueError, which names the argument, if one of the arrays is not finite."""
     for name, a in arrays.items():
-        if a is not None and not bool(namespace(a).all(namespace(a).isfinite(a))):
+        if a is not None and not holds(namespace(a).all(namespace(a).isfinite(a))):
             raise ValueError(
                 f"{name} holds NaN or infinite values; replace them first, for example with "
                 "numpy.nan_to_num"

@@ -15,6 +15,7 @@ from phaserec._xp import (
     as_int,
     check_finite,
     complex_dtype,
+    holds,
     is_complex,
     namespace,
     outlined,
@@ -249,7 +250,7 @@ def _check_arrays(xp: Any, stft: STFT, V: Array, x: Array | None, w: Array | Non
     if x is not None and (x.ndim < 1 or 0 in x.shape):
         raise ValueError(f"mixture of shape {tuple(x.shape)} holds no samples")
     check_finite(magnitudes=V, mixture=x, weights=w)
-    if bool(xp.any(V < 0)):
+    if not holds(xp.all(V >= 0)):
         raise ValueError(
             f"magnitudes must be non-negative, the smallest is {float(xp.min(V)):g}; "
             "magnitudes in dB or log must be converted first"
@@ -307,7 +308,8 @@ def _checked_weights(xp: Any, weights: Array, V: Array) -> Array:
             f"weights of shape {tuple(weights.shape)} do not broadcast to the magnitudes' "
             f"{tuple(V.shape)}"
         ) from None
-    if bool(xp.any(weights < 0)) or bool(xp.any(xp.abs(xp.sum(full, axis=-3) - 1) > 1e-4)):
+    sums = xp.abs(xp.sum(full, axis=-3) - 1) <= 1e-4
+    if not holds(xp.all(weights >= 0)) or not holds(xp.all(sums)):
         raise ValueError("weights must be non-negative and sum to 1 over the sources (axis −3)")
     return full
 

@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 
 from phaserec import _html
-from phaserec._coverage import SEEN, gain_table, gains_of, square_table, table_rows
+from phaserec._coverage import (
+    SEEN,
+    gain_table,
+    gains_of,
+    least_seen,
+    square_table,
+    table_rows,
+)
 from phaserec._memory import check_memory
 from phaserec._padding import check_mode, fold, pad
 from phaserec._typing import ArrayT, Lengths, Window
-from phaserec._xp import Array, as_int, dtype_name, is_complex, like, namespace
+from phaserec._xp import Array, as_int, dtype_name, is_complex, is_traced, like, namespace, zeros
 
 # Windows a − b cos(2πn/N) that need not wait for scipy.signal to load (half a second).
 _COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "rect": (1.0, 0.0)}
@@ -329,7 +336,7 @@ class STFT:
         if lengths is not None:
             S = S * self.valid_frames(lengths, S)
         xp = namespace(S)
-        frames = xp.fft.irfft(xp.moveaxis(S, -2, -1), n=self.n_fft)
+        frames = xp.fft.irfft(xp.matrix_transpose(S), n=self.n_fft)
         x = self.overlap_add(frames * like(self.window_values, S), length, lengths)
         return x * self.gains(length, x, lengths)
 
@@ -352,11 +359,23 @@ class STFT:
         array
             Broadcasts against ``x``.
         """
+        if not isinstance(length, int):
+            return self._gains_of_any(length, x)
         items = [((), length)] if lengths is None else _items(lengths)
         gains = np.zeros((*(() if lengths is None else np.shape(lengths)), length), dtype_name(x))
         for index, n in items:
             self._fill_gains(gains[index][:n])
         return like(_align(gains, x.ndim), x)
+
+    def _gains_of_any(self, length: Any, x: ArrayT) -> ArrayT:
+        """Gains of a length that is a symbol, in a program that torch exports for any length."""
+        xp = namespace(x)
+        squares = xp.asarray(self.window_values**2, dtype=xp.float64, device=x.device)
+        frames = xp.broadcast_to(squares, (self.n_frames(length), self.n_fft))
+        totals = self.overlap_add(frames, length)
+        seen = totals > least_seen(self.window_values, self.hop_length)
+        gains = xp.where(seen, 1 / xp.where(seen, totals, 1.0), 0.0)
+        return xp.astype(gains, x.dtype)
 
     def _fill_gains(self, gains: np.ndarray) -> None:
         """Write the gains of a signal as long as the array."""
@@ -387,7 +406,8 @@ class STFT:
         """
         xp = namespace(x)
         seen = self.gains(x.shape[-1], x, lengths) > 0
-        return x if bool(xp.all(seen)) else xp.where(seen, x, xp.zeros_like(x))
+        whole = not is_traced() and bool(xp.all(seen))
+        return x if whole else xp.where(seen, x, xp.zeros_like(x))
 
     def check_bins(self, name: str, n_bins: int) -> None:
         """Raise ValueError if ``n_bins`` is not the F of this transform."""
@@ -454,7 +474,7 @@ class STFT:
         # Only where numpy has a factor to apply does it transform single precision as such.
         window = like(self.n_fft * self.window_values, samples)
         frames = xp.concat(parts, axis=-1)[..., : self.n_fft] * window
-        return xp.moveaxis(xp.fft.rfft(frames, norm="forward"), -1, -2)
+        return xp.matrix_transpose(xp.fft.rfft(frames, norm="forward"))
 
     def overlap_add(self, frames: ArrayT, length: int, lengths: Lengths = None) -> ArrayT:
         """Sum frames into waveforms, without normalisation: the adjoint of cutting into frames.
@@ -480,7 +500,7 @@ class STFT:
         hop, overlaps = self.hop_length, self.depth
         *lead, n_frames, _ = frames.shape
         columns = n_frames - 1 + overlaps
-        total = xp.zeros((*lead, columns, hop), dtype=frames.dtype, device=frames.device)
+        total: Any = zeros((*lead, columns, hop), frames)
         for r in range(overlaps):
             part = frames[..., r * hop : (r + 1) * hop]
             total[..., r : r + n_frames, : part.shape[-1]] += part

@@ -279,12 +279,19 @@ def evaluate(
 @click.option(
     "-o",
     "--output",
-    default="network.pt2",
+    default="separator.pt2",
     show_default=True,
     metavar="FILE",
-    help="File for the program.",
+    help="File for the program: .pt2 of torch.export, or .onnx.",
 )
 @_model
+@click.option(
+    "--part",
+    type=click.Choice(["separator", "estimator"]),
+    default="separator",
+    show_default=True,
+    help="All of it, or what gives the magnitudes.",
+)
 @click.option(
     "--channels",
     type=click.IntRange(1),
@@ -293,73 +300,37 @@ def evaluate(
     help="Channels of its input.",
 )
 @click.option("--frames", type=click.IntRange(1), help="Fixed number T of frames [any].")
-def export(output: str, model_folder: str, channels: int, frames: int | None) -> None:
-    """Write the estimator of a model as a torch.export program (.pt2).
+def export(output: str, model_folder: str, part: str, channels: int, frames: int | None) -> None:
+    """Write a model as a program that runs with torch alone, or as ONNX.
 
-    Its arguments are the mixture (1, channels, time) and its spectrogram (1, channels, F, T).
-    The unfolded layers are not part of the program: they take the magnitudes and the mixture, as
-    phaserec.invert does.
+    The separator takes a mixture (1, channels, time) in whole hops of samples, and gives
+    waveforms (1, J, channels, time). The estimator takes the mixture (1, channels, time) and
+    its spectrogram (1, channels, F, T), in ONNX as real pairs (1, channels, F, T, 2), and gives
+    magnitudes (1, J, channels, F, T). ONNX has no complex numbers for the rest.
     """
-    from io import BytesIO
     from pathlib import Path
-
-    import torch
 
     from phaserec._files import check_apart, write_files
     from phaserec.commands.results import check_targets
+    from unfolded import exporting
     from unfolded.saving import model_files
 
     check_targets(output)
     check_apart([Path(output)], model_files(model_folder))
+    kind = Path(output).suffix.lower()
+    if kind not in (".pt2", ".onnx"):
+        raise ValueError(f"-o {output} must end with .pt2 (torch.export) or .onnx")
+    if kind == ".onnx" and part == "separator":
+        raise ValueError(f"-o {output}: ONNX takes the estimator alone; add --part estimator")
     model = _load_model(model_folder, "cpu")
-    network, stft = model.estimator, model.stft
-    if network is None:
-        raise ValueError(f"{model_folder} has no estimator that could be exported")
-    lengths = (24, 37) if frames is None else (frames,)
-    inputs = [_export_input(stft, length, channels) for length in lengths]
-    dynamic = ({2: torch.export.Dim.AUTO}, {3: torch.export.Dim.AUTO})
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about itself
-            from unfolded.nn.recurrent import scanned
-
-            program = torch.export.export(
-                scanned(network), inputs[0], dynamic_shapes=dynamic if frames is None else None
-            )
-            runs = program.module()
-            for given in inputs:
-                torch.testing.assert_close(runs(*given), network(*given), rtol=1e-4, atol=1e-5)
-            buffer = BytesIO()
-            torch.export.save(program, buffer)
-    except Exception as error:  # torch.export fails in many ways
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
-            f"{type(network).__name__} cannot be exported by torch {torch.__version__}: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
-    write_files([Path(output)], [buffer.getvalue()])
+    if kind == ".onnx":
+        content = exporting.estimator_onnx(model, channels=channels, frames=frames)
+    else:
+        whole = part == "separator"
+        program = exporting.separator_program if whole else exporting.estimator_program
+        content = exporting.saved(program(model, channels=channels, frames=frames))
+    write_files([Path(output)], [content])
     click.echo(output)
-    if model.inversion is not None:
-        click.echo(
-            f"unfolded: note: {output} gives magnitudes; the {model.inversion.n_layers} layers of "
-            f"{model.inversion.entry.name} are not exported (their loop over projectors is Python)",
-            err=True,
-        )
-
-
-def _export_input(stft: Any, frames: int, channels: int) -> tuple[Any, Any]:
-    import torch
-
-    from phaserec._memory import check_memory
-
-    check_memory(
-        f"--channels {channels} and {frames} frames",
-        16 * stft.n_bins * frames * channels,
-        "export fewer of them",
-    )
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, channels, stft.n_samples(frames), generator=generator)
-    return x, stft(x)
 
 
 def _load_model(folder: str, device: str) -> "Separator":

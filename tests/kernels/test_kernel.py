@@ -58,6 +58,7 @@ MORE = {
 LOOPS = ["griffin-lim", "misi", "mix-incons", "raar"]
 # And those of several passes.
 SOME = [*LOOPS, "difference-map", "hybrid"]
+TURNS = ["difference-map", "difference-map-momentum", "hybrid", "hybrid-momentum"]
 
 
 def make(
@@ -625,7 +626,7 @@ def test_sweeps_of_several_iterations(setting, stft, monkeypatch):
 
     one_by_one = run(1)
     for stretch in (1, 10):
-        monkeypatch.setattr(engine.Pass, "_stretch", stretch)
+        monkeypatch.setattr(engine.Cycle, "_stretch", stretch)
         np.testing.assert_array_equal(run(1), one_by_one)
         for threads in (2, 3):
             in_parts = run(threads)
@@ -634,6 +635,21 @@ def test_sweeps_of_several_iterations(setting, stft, monkeypatch):
                 np.testing.assert_array_equal(in_parts, one_by_one)
             else:  # sums of more than two blocks, which a seam makes in another order
                 close(in_parts, one_by_one, 1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("setting", TURNS)
+def test_a_call_does_any_number_of_passes(setting, dtype, monkeypatch):
+    name, hyper = SETTINGS[setting]
+    p = make(STFT(64, 16), 403 * 16, dtype=dtype)
+    monkeypatch.setattr(engine.Cycle, "_stretch", 4)
+    whole = prepare(name, p, 11, **hyper).result()
+    if dtype == "float64":
+        close(whole, arrays(name, p, 11, **hyper), 1e-8)
+    monkeypatch.setattr(solver, "_CALL", 1)
+    for passes in (1, 2, 5):  # calls begin with any pass of the cycle
+        monkeypatch.setattr(solver, "_AT_LEAST", passes)
+        np.testing.assert_array_equal(prepare(name, p, 11, **hyper).result(), whole)
 
 
 @pytest.mark.parametrize("parts", [2, 3])
@@ -937,6 +953,6 @@ def test_fractions_grow_to_one(setting, batch, n_iter, threaded):
 
 
 def test_fractions_of_the_array_path():
-    seen, y = fractions("difference-map", make(STFT(16, 4), 100), 4)
+    seen, y = fractions("difference-map", make(STFT(16, 4), 100), 4, machine="arrays")
     assert seen == [0.25, 0.5, 0.75, 1.0]
     assert y.shape == (2, 100)

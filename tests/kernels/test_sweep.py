@@ -108,17 +108,17 @@ def test_a_seam_ends_each_level_once():
 
 
 class Columns:
-    """Stands in for a signal: which iteration every block of columns is in, and its open sums.
+    """Stands in for a signal: which pass every block of columns is in, and its open sums.
 
     Follows what :func:`.engine.iterate` does with a signal, and fails where a visit finds columns
-    of another iteration than it should, or a sum is stored that is not that of all its blocks.
+    of another pass than it should, or a sum is stored that is not that of all its blocks.
     """
 
-    def __init__(self, blocks, spill, iterations, division, rng):
-        self.blocks, self.spill, self.iterations = blocks, spill, iterations
+    def __init__(self, blocks, spill, passes, division, rng):
+        self.blocks, self.spill, self.passes = blocks, spill, passes
         self.division, self.rng = division, rng
         self.parts = len(division.bounds) - 1
-        self.iteration = [0] * (blocks + spill)
+        self.current = [0] * (blocks + spill)
         self.open = defaultdict(self.nothing)
         self.held = {}
         self.places = list(division.bounds)
@@ -128,18 +128,18 @@ class Columns:
     def nothing(self):
         return [set() for _ in range(self.spill + 1)]
 
-    def store(self, column, iteration, blocks):
+    def store(self, column, number, blocks):
         assert blocks == set(range(max(0, column - self.spill), min(column + 1, self.blocks)))
-        assert self.iteration[column] == iteration
-        self.iteration[column] += 1
+        assert self.current[column] == number
+        self.current[column] += 1
 
-    def step(self, now, part, seam, odd, at, iteration):
+    def step(self, now, part, seam, odd, at, number):
         """One step of a thread."""
         pending = part - seam, odd, at.level
         if at.low <= at.block < at.high:
-            self.counts[iteration, at.block] += 1
-            read = self.iteration[at.block : at.block + self.spill + 1]
-            assert set(read) == {iteration}
+            self.counts[number, at.block] += 1
+            read = self.current[at.block : at.block + self.spill + 1]
+            assert set(read) == {number}
             self.open[pending] = [*self.open[pending][1:], set()]
             for column in self.open[pending]:
                 assert at.block not in column
@@ -147,13 +147,13 @@ class Columns:
             if is_held(now, seam, at):
                 self.held[part, at.level, at.block - at.low] = self.open[pending][0]
             else:
-                self.store(at.block, iteration, self.open[pending][0])
+                self.store(at.block, number, self.open[pending][0])
         if is_close(now, seam, at):
             for k in range(self.spill):
                 blocks = self.open[pending][k + 1]
                 if seam:
                     blocks = blocks | self.held.pop((part, at.level, k))
-                self.store(at.high + k, iteration, blocks)
+                self.store(at.high + k, number, blocks)
 
     def meet(self, part, turn, levels):
         """Move a seam by whatever its threads make of their speeds."""
@@ -166,10 +166,10 @@ class Columns:
 
     def thread(self, part):
         """One thread: after every step it says what it waits for."""
-        share = shares(self.division, self.iterations)[part]
+        share = shares(self.division, self.passes)[part]
         first, last = share.first, share.last
         free, done, turn = last, 0, 0
-        while done < self.iterations:
+        while done < self.passes:
             now = next_sweep(share, self.spill, done, first, last)
             odd = turn % 2
             for level in range(now.levels):
@@ -182,7 +182,7 @@ class Columns:
                 yield self.seams, part, 0
             if now.after:
                 yield self.seams, part + 1, turn
-            if share.play and done + now.levels < self.iterations:
+            if share.play and done + now.levels < self.passes:
                 first = self.meet(part, turn, now.levels) if now.before else first
                 last = self.meet(part + 1, turn, now.levels) if now.after else last
             self.ranges[part] += 1
@@ -209,15 +209,15 @@ class Columns:
                 waits[part] = next(threads[part])
             except StopIteration:
                 del waits[part]
-        assert self.counts == Counter(product(range(self.iterations), range(self.blocks)))
-        assert set(self.iteration) == {self.iterations} and not self.held
+        assert self.counts == Counter(product(range(self.passes), range(self.blocks)))
+        assert set(self.current) == {self.passes} and not self.held
 
 
 @pytest.mark.parametrize("spill", [1, 3])
-@pytest.mark.parametrize("iterations", [1, 3, 11])
+@pytest.mark.parametrize("passes", [1, 3, 11])
 @pytest.mark.parametrize("stretch", [1, 4, 60])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_do_every_iteration_of_every_block_in_turn(threads, stretch, iterations, spill):
+def test_threads_do_every_pass_of_every_block_in_turn(threads, stretch, passes, spill):
     rng = np.random.default_rng(0)
     orders = [min, max, lambda ready: int(rng.choice(ready))]
     for blocks in (1, 2 * spill, 4 * spill + 1, 50):
@@ -225,26 +225,26 @@ def test_threads_do_every_iteration_of_every_block_in_turn(threads, stretch, ite
             division = divide(
                 blocks,
                 spill,
-                iterations=iterations,
+                passes=passes,
                 threads=threads,
                 stretch=stretch,
                 movable=movable,
             )
-            Columns(blocks, spill, iterations, division, rng).run(choose)
+            Columns(blocks, spill, passes, division, rng).run(choose)
 
 
 # -- division -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spill", [1, 2, 5])
-@pytest.mark.parametrize("iterations", [1, 3, 50])
+@pytest.mark.parametrize("passes", [1, 3, 50])
 @pytest.mark.parametrize("stretch", [1, 30])
-def test_divisions(stretch, iterations, spill):
+def test_divisions(stretch, passes, spill):
     for blocks, threads, movable in product(range(1, 130, 3), (1, 2, 3, 16), (False, True)):
         division = divide(
             blocks,
             spill,
-            iterations=iterations,
+            passes=passes,
             threads=threads,
             stretch=stretch,
             movable=movable,
@@ -252,7 +252,7 @@ def test_divisions(stretch, iterations, spill):
         bounds, depth, play = division.bounds, division.depth, division.play
         parts, sizes = len(bounds) - 1, np.diff(bounds)
         assert (bounds[0], bounds[-1]) == (0, blocks) and np.ptp(sizes) <= 1
-        assert 1 <= parts <= threads and 1 <= depth <= min(iterations, sweep._DEPTH)
+        assert 1 <= parts <= threads and 1 <= depth <= min(passes, sweep._DEPTH)
         assert depth == 1 or stretch < blocks
         assert play == 0 or (play > 0 and movable and parts > 1)
         if parts > 1:
@@ -261,7 +261,7 @@ def test_divisions(stretch, iterations, spill):
 
 
 def test_long_signals_get_all_threads_and_levels():
-    settings = {"iterations": 20, "threads": 4, "stretch": 100}
+    settings = {"passes": 20, "threads": 4, "stretch": 100}
     division = divide(4000, 1, **settings, movable=True)
     assert division.bounds == [0, 1000, 2000, 3000, 4000]
     assert division.depth == sweep._DEPTH and division.play > 400

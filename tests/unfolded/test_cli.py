@@ -306,14 +306,14 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("kind", list(NETWORKS))
-def test_export_runs_elsewhere_for_any_length(unfolded, kind):
+def test_an_exported_estimator_runs_elsewhere_for_any_length(unfolded, kind):
     network = NETWORKS[kind]
     stft, channels = STFT(64), getattr(network, "n_channels", 1)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     Separator(network.eval()).save_pretrained("model")
-    args = ["export", "-o", "e/net.pt2", "--model", "model", "--channels", channels]
-    assert unfolded(*args) == (0, "e/net.pt2\n", "")
+    args = ["export", "-o", "e/net.pt2", "--part", "estimator", "--model", "model"]
+    assert unfolded(*args, "--channels", channels) == (0, "e/net.pt2\n", "")
     inputs = [torch.randn(1, channels, stft.n_samples(n)) for n in (2, 12, 90)]
     torch.save([(x, stft(x)) for x in inputs], "inputs.pt")
     # With torch alone, in a process that does not know how it was made.
@@ -325,13 +325,27 @@ def test_export_runs_elsewhere_for_any_length(unfolded, kind):
             torch.testing.assert_close(y, network(x, stft(x)))
 
 
+def test_an_exported_separator_runs_with_torch_alone(unfolded, separator, model):
+    code, out, err = unfolded("export", "--model", model)
+    assert (code, out, err) == (0, "separator.pt2\n", "")
+    hop = separator.stft.hop_length
+    inputs = [torch.randn(1, 1, hop * hops) for hops in (8, 43, 100)]
+    torch.save(inputs, "inputs.pt")
+    code = "import sys, torch; run = torch.export.load('separator.pt2').module(); "
+    code += "torch.save([run(x) for x in torch.load('inputs.pt')], 'outputs.pt'); "
+    code += "assert 'unfolded' not in sys.modules and 'phaserec' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for x, y in zip(inputs, torch.load("outputs.pt"), strict=True):
+        with torch.no_grad():
+            torch.testing.assert_close(y, separator(x), rtol=1e-5, atol=1e-5)
+
+
 def test_export_of_a_fixed_length(unfolded, separator, model):
-    code, out, err = unfolded("export", "--model", model, "--frames", 12)
-    assert (code, out) == (0, "network.pt2\n")
-    assert "2 layers of misi are not exported" in err
-    x = torch.randn(1, 1, separator.stft.n_samples(12))
+    args = ["export", "-o", "n.pt2", "--part", "estimator", "--model", model, "--frames", 12]
+    assert unfolded(*args) == (0, "n.pt2\n", "")
+    x = torch.randn(1, 1, separator.stft.hop_length * 11)
     X = separator.stft(x)
-    program = torch.export.load("network.pt2").module()
+    program = torch.export.load("n.pt2").module()
     with torch.no_grad():
         torch.testing.assert_close(program(x, X), separator.estimator(x, X))
 
@@ -339,8 +353,10 @@ def test_export_of_a_fixed_length(unfolded, separator, model):
 def test_export_says_what_is_not_possible(unfolded):
     Separator(None, stft=STFT(64), sample_rate=RATE).save_pretrained("model")
     soundfile.write("in.wav", noise()[0], RATE)
-    result = unfolded("export", "-o", "net.pt2", "--model", "model")
-    assert_one_line(result, "model has no estimator that could be exported")
+    result = unfolded("export", "-o", "net.pt2", "--part", "estimator", "--model", "model")
+    assert_one_line(result, "the model has no estimator that could be exported")
+    assert_one_line(unfolded("export", "-o", "net.pth", "--model", "model"), "must end with .pt2")
+    assert_one_line(unfolded("export", "-o", "n.onnx", "--model", "model"), "--part estimator")
     assert not Path("net.pt2").exists()
     result = unfolded("separate", "in.wav", "--model", "model")
     assert_one_line(result, "the model has no estimator")

@@ -1,11 +1,12 @@
-"""The fused iteration: one pass over blocks of frames does everything for a block in cache.
+"""The fused pass over blocks of frames: everything for a block is done while it is in cache.
 
 For each block: read and window the frames, transform, apply the bin rule, transform back, window
 and overlap-add. The signal is updated in place: a finished block of columns is written after
 the last frame that reads it.
 
-Which block goes through which iteration when is in :mod:`.sweep`, and how threads wait for each
-other in :mod:`.handover`. Sums are always made in the same order.
+Passes follow each other in a cycle, each with rules of its own. Which block goes through which pass
+when is in :mod:`.sweep`, and how threads wait for each other in :mod:`.handover`. Sums are always
+made in the same order.
 """
 
 import threading
@@ -57,8 +58,10 @@ class Task(NamedTuple):
     sources: int
     group: int  # sources given together: all of them, or 1
     plane: int  # elements of the state from one stored spectrogram to the next
-    analyse: bool  # whether the rule looks at the current signal
-    mixed: bool  # whether its complex spectrogram is that of the mixture in ``side``
+
+
+# Entries of a pass in ``Data.cycle``: addresses of its rules, and what the bin rule looks at.
+_RULE, _FINISH, _SIGNAL, _SPECTROGRAM, _MIXTURE, _WEIGHTS = range(6)
 
 
 class Data(NamedTuple):
@@ -72,7 +75,8 @@ class Data(NamedTuple):
     signal: np.ndarray  # the iterate in row layout
     side: np.ndarray  # whatever else the sample rule needs, in row layout
     state: np.ndarray  # state spectrograms, as ``Grid.state`` makes them
-    hyper: np.ndarray  # table of the rules
+    cycle: np.ndarray  # [pass][entry]: the rules that take turns, as integers
+    hyper: np.ndarray  # [pass][number]: their tables
     sums: np.ndarray  # [edge block][source][r][lane]: columns before their gains, if wanted
     task: Task
 
@@ -117,19 +121,19 @@ def _apply_gain(geo, block, tile, at, stride, rows, sums):
 
 
 @_inlined
-def _advance(rule, plan, geo, v, w, x, signal, side, state, hyper, task, work, block, pending):
-    """Take a block of frames through an iteration, up to the overlap-add from ``pending`` on."""
+def _advance(step, plan, geo, v, w, x, signal, side, state, hyper, task, work, block, pending):
+    """Take a block of frames through a pass, up to the overlap-add from ``pending`` on."""
     width, sources, group = geo.width, task.sources, task.group
     all_pairs = plan.half // 2 + 1
     chunks = (all_pairs + PAIRS - 1) // PAIRS
     frames = Frames(first=block * width, end=geo.frames, width=width)
-    if task.mixed:
+    if step[_MIXTURE]:
         # Cheaper than keeping the mixture's spectrogram: one transform for all sources.
         above = group * plan.rows
         forward(plan, side, frames.first, geo.offset, geo.analysis, work.z, above)
     for base in range(0, sources, group):
         for j in range(group):
-            if task.analyse:
+            if step[_SIGNAL]:
                 at = (base + j) * geo.hop * geo.columns + frames.first
                 forward(plan, signal, at, geo.offset, geo.analysis, work.z, j * plan.rows)
         for chunk in range(chunks):
@@ -137,15 +141,15 @@ def _advance(rule, plan, geo, v, w, x, signal, side, state, hyper, task, work, b
             pairs = Pairs(first=first, count=min(PAIRS, all_pairs - first), half=plan.half)
             for j in range(group):
                 re, im = 2 * j * TILE, (2 * j + 1) * TILE
-                if task.analyse:
+                if step[_SIGNAL]:
                     split(plan, work.z, j * plan.rows, width, pairs, work.c, re, im)
                 if v.sources:
                     load_real(v, base + j, frames, pairs, work.v, j * TILE)
-                if w.sources:
+                if step[_WEIGHTS]:
                     load_real(w, base + j, frames, pairs, work.w, j * TILE)
-            if task.mixed:
+            if step[_MIXTURE]:
                 split(plan, work.z, group * plan.rows, width, pairs, work.x, 0, TILE)
-            for j in range(min(x.sources, group)):
+            for j in range(min(x.sources, group) if step[_SPECTROGRAM] else 0):
                 source = min(base + j, x.sources - 1)
                 load_complex(x, source, frames, pairs, work.x, 2 * j * TILE)
             s0 = ((block * sources + base) * chunks + chunk * group) * 2 * TILE
@@ -155,7 +159,7 @@ def _advance(rule, plan, geo, v, w, x, signal, side, state, hyper, task, work, b
                 for i in range(group * 2 * TILE):
                     prefetch(state, (rows_ahead + i) * width)
             call_rule(
-                rule,
+                step[_RULE],
                 work.c,
                 state,
                 task.plane,
@@ -183,11 +187,11 @@ def _advance(rule, plan, geo, v, w, x, signal, side, state, hyper, task, work, b
 
 
 @_inlined
-def _complete(finish, geo, signal, side, sums, hyper, task, work, column, at, stride):
+def _complete(step, geo, signal, side, sums, hyper, task, work, column, at, stride):
     """Store a block of columns that no later frame touches: its lanes begin at ``at``."""
     _apply_gain(geo, column, work.tails, at, stride, task.sources * geo.hop, sums)
     call_finish(
-        finish,
+        step[_FINISH],
         work.tails,
         at,
         stride,
@@ -249,13 +253,11 @@ def _slot(share, part, turn, level):
 
 
 @jitted
-def iterate(rule, finish, data, work, notes, share):
-    """Run the iterations of one thread.
+def iterate(data, work, notes, share):
+    """Run the passes of one thread.
 
     Parameters
     ----------
-    rule, finish : int
-        Addresses of functions as :func:`.rules.call_rule` and :func:`.rules.call_finish` call them.
     data : Data
         What all threads work on.
     work : Work
@@ -269,8 +271,8 @@ def iterate(rule, finish, data, work, notes, share):
     # in memory that all threads share.
     plan, geo, task = data.plan, data.geo, data.task
     v, w, x = data.v, data.w, data.x
-    signal, side, state, hyper = data.signal, data.side, data.state, data.hyper
-    sums = data.sums
+    signal, side, state, sums = data.signal, data.side, data.state, data.sums
+    cycle, tables = data.cycle, data.hyper
     width, spill = geo.width, geo.spill
     rows = task.sources * geo.hop
     stride = width * (spill + 1)
@@ -279,8 +281,9 @@ def iterate(rule, finish, data, work, notes, share):
     free = share.last
     done = 0
     turn = 0
-    while done < share.iterations:
+    while done < share.passes:
         sweep = next_sweep(share, spill, done, next_first, next_last)
+        earlier = done
         done += sweep.levels
         if share.begins:
             begin = _slot(share, share.part, turn, 0) * rows * stride
@@ -289,15 +292,17 @@ def iterate(rule, finish, data, work, notes, share):
         # The thread's own range; then, where another lies before it, the seam between the two.
         for seam in range(2):
             if seam:
-                again = done < share.iterations
+                again = done < share.passes
                 next_first, next_last = _end_range(notes, share, turn, sweep.levels, again)
                 if next_last < 0:
                     return
-            for step in range(steps(sweep, seam)):
-                at = visit(sweep, seam, step)
+            for place in range(steps(sweep, seam)):
+                at = visit(sweep, seam, place)
                 block = at.block
                 pending = _slot(share, share.part - seam, turn, at.level) * rows * stride
                 held = at.level * spill * rows * width
+                number = (earlier + at.level) % len(cycle)
+                step, hyper = cycle[number], tables[number]
                 if at.low <= block < at.high:
                     if not seam:
                         must_wait = sweep.after and block >= free
@@ -306,7 +311,7 @@ def iterate(rule, finish, data, work, notes, share):
                         write(notes, share.part * LINE + LEFT, left)
                         left -= 1
                     _advance(
-                        rule,
+                        step,
                         plan,
                         geo,
                         v,
@@ -329,7 +334,7 @@ def iterate(rule, finish, data, work, notes, share):
                         _hold(work, to, width, pending, stride, rows)
                     else:
                         _complete(
-                            finish,
+                            step,
                             geo,
                             signal,
                             side,
@@ -347,7 +352,7 @@ def iterate(rule, finish, data, work, notes, share):
                     if seam:
                         _add_held(work, held + k * rows * width, width, begun, stride, rows)
                     _complete(
-                        finish,
+                        step,
                         geo,
                         signal,
                         side,
@@ -364,14 +369,41 @@ def iterate(rule, finish, data, work, notes, share):
         write(notes, share.part * LINE + SEAMS, turn)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """The rules of a sentence with everything they work on.
+class Pass(NamedTuple):
+    """What a pass does.
 
     Attributes
     ----------
     rules : Rules
-        Machine code of the rules.
+        Machine code of its rules.
+    hyper : sequence of float
+        Their table.
+    signal : bool
+        Whether the bin rule looks at the current signal.
+    spectrogram : bool
+        Whether it looks at the spectrogram that the call is given.
+    mixture : bool
+        Whether it looks at that of the mixture, which the side signals begin with.
+    weights : bool
+        Whether it looks at the caller's mixing weights.
+    """
+
+    rules: Rules
+    hyper: Sequence[float]
+    signal: bool
+    spectrogram: bool
+    mixture: bool
+    weights: bool
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Passes that take turns, with everything they work on.
+
+    Attributes
+    ----------
+    passes : sequence of Pass
+        The passes.
     planes : int
         Stored spectrograms in ``state``.
     grid : Grid
@@ -381,22 +413,16 @@ class Pass:
     v : ndarray, shape (J, F, T)
         The caller's magnitudes.
     w : ndarray, shape (J, F, T), or None
-        The caller's mixing weights, where the rule reads them.
+        The caller's mixing weights, where there are any.
     signal, side, state : ndarray
         Signals in row layout and state spectrograms, updated in place.
-    hyper : sequence of float
-        Table of the rules.
     coupled : bool
-        Whether the bin rule takes all sources of a bin together.
-    analyse : bool
-        Whether it looks at the current signal.
-    mixed : bool
-        Whether the spectrogram it reads is that of the mixture, which ``side`` begins with.
+        Whether the bin rules take all sources of a bin together.
     sums : ndarray
         Where sums at the edges are kept; of size 1 where they are not.
     """
 
-    rules: Rules
+    passes: Sequence[Pass]
     planes: int
     grid: Grid
     sources: int
@@ -405,21 +431,18 @@ class Pass:
     signal: np.ndarray
     side: np.ndarray
     state: np.ndarray
-    hyper: Sequence[float]
     coupled: bool
-    analyse: bool
-    mixed: bool
     sums: np.ndarray
 
-    def run(self, x: np.ndarray | None, iterations: int, threads: int) -> None:
-        """Run iterations on several threads.
+    def run(self, x: np.ndarray | None, passes: int, threads: int) -> None:
+        """Run passes on several threads.
 
         Parameters
         ----------
         x : ndarray, shape (1 or J, F, T), or None
-            Complex spectrogram that the rule reads.
-        iterations : int
-            Number of iterations.
+            Complex spectrogram that the rules read.
+        passes : int
+            Number of passes: the first of the cycle, and so on in turn.
         threads : int
             Number of threads, at most.
         """
@@ -427,14 +450,14 @@ class Pass:
         division = divide(
             geo.blocks,
             geo.spill,
-            iterations=iterations,
+            passes=passes,
             threads=threads,
             stretch=self._stretch,
             # Where the sums of a column have more than two terms, where a range begins shows in
             # their last bits.
             movable=geo.size <= geo.hop * geo.width,
         )
-        parts = shares(division, iterations)
+        parts = shares(division, passes)
         notes = handover.make_notes(division.bounds)
         depth = division.depth
         tails = self._tails(2 * len(parts) * depth if len(parts) > 1 else depth)
@@ -443,10 +466,10 @@ class Pass:
             (data, self._work(tails, levels=depth if share.part else 0), notes, share)
             for share in parts
         ]
-        _run_together(self.rules, calls, notes)
+        _run_together(calls, notes)
 
     def run_once(self, parts: Iterable[np.ndarray], blocks: int) -> None:
-        """Run one iteration on a spectrogram that comes in parts.
+        """Run the first pass on a spectrogram that comes in parts.
 
         Parameters
         ----------
@@ -464,7 +487,7 @@ class Pass:
                 parts=1,
                 first=first,
                 last=last,
-                iterations=1,
+                passes=1,
                 depth=1,
                 stretch=1,
                 play=0,
@@ -472,13 +495,13 @@ class Pass:
                 ends=last == geo.blocks,
             )
             data = self._data(x, origin=first * geo.width)
-            iterate(*self.rules, data, work, notes, share)
+            iterate(data, work, notes, share)
 
     def types(self) -> tuple:
         """Types of the arguments of :func:`iterate`, as numba has them."""
-        share = shares(divide(1, 1, iterations=1, threads=1, stretch=1, movable=False), 1)[0]
+        share = shares(divide(1, 1, passes=1, threads=1, stretch=1, movable=False), 1)[0]
         work, notes = self._work(self._tails(1), levels=0), handover.make_notes([0, 1])
-        args = (*self.rules, self._data(None, origin=0), work, notes, share)
+        args = (self._data(None, origin=0), work, notes, share)
         return tuple(map(typeof, args))
 
     def _data(self, x: np.ndarray | None, *, origin: int) -> Data:
@@ -491,16 +514,23 @@ class Pass:
             signal=self.signal,
             side=self.side,
             state=self.state,
-            hyper=np.array([*self.hyper, 0.0], self.grid.dtype),
+            cycle=np.array([(*each.rules, *each[2:]) for each in self.passes], np.int64),
+            hyper=self._tables(),
             sums=self.sums,
             task=Task(
                 sources=self.sources,
                 group=self._group,
                 plane=self.state.size // max(1, self.planes),
-                analyse=self.analyse,
-                mixed=self.mixed,
             ),
         )
+
+    def _tables(self) -> np.ndarray:
+        """Tables of the passes, one below the other."""
+        numbers = max(1, *(len(each.hyper) for each in self.passes))
+        tables = np.zeros((len(self.passes), numbers), self.grid.dtype)
+        for table, each in zip(tables, self.passes, strict=True):
+            table[: len(each.hyper)] = each.hyper
+        return tables
 
     def _tails(self, count: int) -> np.ndarray:
         geo = self.grid.geometry
@@ -509,9 +539,10 @@ class Pass:
 
     def _work(self, tails: np.ndarray, *, levels: int) -> Work:
         geo, dtype, group = self.grid.geometry, self.grid.dtype, self._group
+        spectra = group + any(each.mixture for each in self.passes)
         held = max(1, levels * geo.spill * self.sources * geo.hop * geo.width)
         return Work(
-            z=aligned_zeros((group + self.mixed) * self.grid.plan.rows * 2 * geo.width, dtype),
+            z=aligned_zeros(spectra * self.grid.plan.rows * 2 * geo.width, dtype),
             c=aligned_zeros(group * 2 * TILE * geo.width, dtype),
             v=aligned_zeros(group * TILE * geo.width, dtype),
             w=aligned_zeros(group * TILE * geo.width if self.w is not None else 1, dtype),
@@ -532,13 +563,13 @@ class Pass:
         return near_blocks(self.grid.geometry.blocks, size)
 
 
-def _run_together(rules, calls, notes) -> None:
+def _run_together(calls, notes) -> None:
     """Run the calls at once, the first in this thread; threads do not outlive the call."""
     failures = []
 
     def task(call):
         try:
-            iterate(*rules, *call)
+            iterate(*call)
         except BaseException as error:
             failures.append(error)
             handover.abort(notes)

@@ -1,9 +1,9 @@
 """When the fused kernel applies, and a whole inversion on it."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, cycle
+from itertools import accumulate
 from typing import Any
 
 import numba
@@ -14,7 +14,7 @@ from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespac
 from phaserec.algorithms import Algorithm, Configured, configure
 from phaserec.kernels.cpu import caching, compiled
 from phaserec.kernels.cpu.copies import Copies
-from phaserec.kernels.cpu.engine import Pass, iterate
+from phaserec.kernels.cpu.engine import Cycle, Pass, iterate
 from phaserec.kernels.cpu.fft import is_fast_size
 from phaserec.kernels.cpu.lanes import lane_width
 from phaserec.kernels.cpu.layout import Grid, aligned_zeros
@@ -30,11 +30,11 @@ from phaserec.stft import STFT
 _MADE = ("mixture", "random", "zero")
 # Blocks of frames whose random phases are made at a time.
 _BLOCKS = 32
-# Bins times iterations; a million take about a millisecond on one core. Calls of 0.1 s let progress
+# Bins times passes; a million take about a millisecond on one core. Calls of 0.1 s let progress
 # and Ctrl-C through; calls of less than 2 ms are not worth waking another thread.
 _CALL = 100_000_000
 _WORTH_THREADS = 2_000_000
-# Iterations of a call, however long the signal: with fewer at once each reads it from memory.
+# Passes of a call, however long the signal: with fewer at once each reads it from memory.
 _AT_LEAST = 4
 
 
@@ -125,8 +125,11 @@ def _signature(dtype: np.dtype) -> tuple:
     """Types of the engine's arguments, which are the same for all sentences and sizes."""
     stft = STFT(16, 4)
     silence = aligned_zeros(1, dtype)
-    step = Pass(
-        rules=Rules(0, 0),
+    silent = Pass(
+        Rules(0, 0), hyper=(), signal=False, spectrogram=False, mixture=False, weights=False
+    )
+    step = Cycle(
+        passes=[silent],
         planes=0,
         grid=_grid(stft, 4, 12, dtype),
         sources=1,
@@ -135,10 +138,7 @@ def _signature(dtype: np.dtype) -> tuple:
         signal=silence,
         side=silence,
         state=silence,
-        hyper=(),
         coupled=False,
-        analyse=False,
-        mixed=False,
         sums=silence,
     )
     return step.types()
@@ -345,32 +345,32 @@ class Fused:
             assert mixture is not None
             X = mixture[None, :, :n_frames]
 
-        def run(program: Program, n: int, result: bool) -> None:
-            code = self.codes[id(program)]
-            step = Pass(
-                rules=compiled.load(code.text),
+        def run(moves: tuple[Move, ...], n: int, result: bool) -> None:
+            programs = [move.program for move in moves]
+            if result:
+                programs = [programs[0].last or programs[0]]
+            turns = Cycle(
+                passes=[self._pass(program, X is not None, result) for program in programs],
                 planes=planes,
                 grid=grid,
                 sources=J,
                 v=V,
-                w=W if program.reads("W") else None,
+                w=W,
                 signal=signal,
                 side=side,
                 state=state,
-                hyper=self._table(code, result),
                 coupled=self.coupled,
-                analyse=program.reads("spec"),
-                mixed=program.reads("X") and X is None,
                 sums=sums,
             )
             threads = numba.get_num_threads() if n * V.size > _WORTH_THREADS else 1
+            program = programs[0]
             if not program.reads("given"):
-                step.run(X if program.reads("X") else None, n, threads)
+                turns.run(X, n, threads)
             elif begun.given is not None:
-                step.run(begun.given[index][..., :n_frames].reshape(V.shape), n, threads)
+                turns.run(begun.given[index][..., :n_frames].reshape(V.shape), n, threads)
             else:
-                step.run_once(self._phase_parts(begun.rng, V.shape), _BLOCKS)
-            if copies is not None:
+                turns.run_once(self._phase_parts(begun.rng, V.shape), _BLOCKS)
+            if copies is not None:  # one pass at a time
                 first = self.mixture_row * grid.row_size
                 for k, row in enumerate(
                     (program.result if result else program.signal, *program.sides)
@@ -384,18 +384,18 @@ class Fused:
             grid.from_rows(signal, begun.waveforms[index].reshape(J, -1)[:, :length])
 
         done = 0
-        for program, n, ended, last in self._schedule(n_iter, V.size, each):
-            ending = program.last or program
-            if each and not last and ended and self._apart(program):
+        for moves, n, last in self._schedule(n_iter, V.size, each):
+            ended = sum(moves[k % len(moves)].ends for k in range(n))
+            if each and not last and ended and self._apart(moves[0].program):
                 # The result takes the place of what the next pass reads: make it, and go back.
                 kept = [array.copy() for array in (signal, side, state)]
-                run(ending, n, True)
+                run(moves, 1, True)
                 write()
                 for array, before in zip((signal, side, state), kept, strict=True):
                     array[:] = before
-                run(program, n, False)
+                run(moves, 1, False)
             else:
-                run(ending if last else program, n, last)
+                run(moves, n, last and n == 1)
                 if last or (each and ended):
                     write()
             if ended:
@@ -404,26 +404,40 @@ class Fused:
 
     def _schedule(
         self, n_iter: int, size: int, each: bool
-    ) -> Iterator[tuple[Program, int, int, bool]]:
-        """Calls: a program, how often it runs, the iterations it ends, and whether it is the last.
+    ) -> Iterator[tuple[tuple[Move, ...], int, bool]]:
+        """Calls: passes that take turns, how many passes it does, and whether they are the last.
 
         Calls are short enough for progress and Ctrl-C.
         """
         left = n_iter - self.plan.started
-        yield self.plan.start, 1, self.plan.started, not left
+        yield (Move(self.plan.start, bool(self.plan.started)),), 1, not left
+        for move in self.plan.opening:
+            if left:
+                left -= move.ends
+                yield (move,), 1, not left
+        moves = self.plan.cycle
+        passes = _passes(moves, left)
         at_once = 1 if each or self.padded else max(_AT_LEAST, _CALL // size)
-        turns = chain(_turns(self.plan.opening, 1), cycle(_turns(self.plan.cycle, at_once)))
-        while left:
-            program, times, ends = next(turns)
-            if ends:
-                times = min(times, left)
-                left -= times
+        while passes:
+            n = min(at_once, passes)
             # The last pass runs alone where it makes the result in place of the next one's signal.
-            alone = int(ends and not left and times > 1 and self._apart(program))
-            if times > alone:
-                yield program, times - alone, ends * (times - alone), not left and not alone
-            if alone:
-                yield program, 1, 1, True
+            if n == passes > 1 and self._apart(moves[(n - 1) % len(moves)].program):
+                n -= 1
+            passes -= n
+            yield moves[:n], n, not passes  # others need no code yet
+            moves = moves[n % len(moves) :] + moves[: n % len(moves)]
+
+    def _pass(self, program: Program, given: bool, result: bool) -> Pass:
+        """A pass for the engine, where the mixture's spectrogram is ``given`` or made anew."""
+        code = self.codes[id(program)]
+        return Pass(
+            rules=compiled.load(code.text),
+            hyper=self._table(code, result),
+            signal=program.reads("spec"),
+            spectrogram=program.reads("given") or (given and program.reads("X")),
+            mixture=program.reads("X") and not given,
+            weights=program.reads("W") and self.problem.weights is not None,
+        )
 
     def _apart(self, program: Program) -> bool:
         """Whether the pass that makes the result is not one like the others."""
@@ -462,17 +476,13 @@ class _Run:
     waveforms: np.ndarray
 
 
-def _turns(moves: Sequence[Move], at_once: int) -> list[tuple[Program, int, bool]]:
-    """Passes with how often each runs before the next; one that is alone runs on and on."""
-    if len(moves) == 1:
-        return [(moves[0].program, at_once, moves[0].ends)]
-    turns: list[tuple[Program, int, bool]] = []
-    for program, ends in moves:
-        if turns and ends and turns[-1][0] is program and turns[-1][1] < at_once:
-            turns[-1] = (program, turns[-1][1] + 1, True)
-        else:
-            turns.append((program, 1, ends))
-    return turns
+def _passes(moves: tuple[Move, ...], n_iter: int) -> int:
+    """Passes that end so many iterations."""
+    if not n_iter:
+        return 0
+    rounds, rest = divmod(n_iter - 1, sum(move.ends for move in moves))
+    ended = accumulate(move.ends for move in moves)
+    return rounds * len(moves) + 1 + next(k for k, n in enumerate(ended) if n == rest + 1)
 
 
 def _differs(code: Code) -> bool:

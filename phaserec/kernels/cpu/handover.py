@@ -106,7 +106,7 @@ def meet(notes, part, other, turn, levels, home, play):
     """Place the seam before ``part`` for the next sweep; False when aborted.
 
     Called by the threads on both sides of it once the own range is done, in the sweep ``turn`` of
-    ``levels`` iterations; ``other`` is the part of the other one. The first to come moves the seam
+    ``levels`` passes; ``other`` is the part of the other one. The first to come moves the seam
     into the range of the one that is behind, by half of what that one has left, within ``play`` of
     the place ``home`` that it had at first.
     """

@@ -1,6 +1,6 @@
-"""Which block goes through which iteration when: the geometry of a sweep.
+"""Which block goes through which pass when: the geometry of a sweep.
 
-A sweep over the blocks does several iterations, its levels: each follows the one before at the
+A sweep over the blocks does several passes, its levels: each follows the one before at the
 distance that frames reach ahead (the spill), a stretch of blocks at a time, so that what a stretch
 needs comes from memory once a sweep. With several threads each takes a contiguous range of blocks.
 Towards a range of another thread each level ends a spill earlier than the one before; the second of
@@ -32,10 +32,10 @@ def _compilable(function: _Function) -> _Function:
 
 
 class Division(NamedTuple):
-    """How the threads of a call share its blocks and iterations."""
+    """How the threads of a call share its blocks and passes."""
 
     bounds: list[int]  # first blocks of the ranges at first, and the end of the last one
-    depth: int  # most iterations of a sweep
+    depth: int  # most passes of a sweep
     stretch: int  # blocks that go through one of them before the next one follows
     play: int  # blocks that a seam may move from its first place
 
@@ -47,8 +47,8 @@ class Share(NamedTuple):
     parts: int
     first: int  # first block
     last: int  # one past the last block
-    iterations: int
-    depth: int  # most iterations of a sweep
+    passes: int
+    depth: int  # most passes of a sweep
     stretch: int
     play: int
     begins: bool  # False when columns are pending from the blocks of a call before
@@ -58,7 +58,7 @@ class Share(NamedTuple):
 class Sweep(NamedTuple):
     """A sweep of one thread, over its range and the seam between it and the range before."""
 
-    levels: int  # iterations
+    levels: int  # passes
     spill: int  # blocks after its own that a frame can reach into
     stretch: int
     first: int  # first block of the range
@@ -69,7 +69,7 @@ class Sweep(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """One block in one iteration of a sweep: none where it is not in ``low … high - 1``."""
+    """One block in one pass of a sweep: none where it is not in ``low … high - 1``."""
 
     level: int
     block: int
@@ -88,7 +88,7 @@ def equal_ranges(blocks: int, parts: int) -> list[int]:
 
 
 def divide(
-    blocks: int, spill: int, *, iterations: int, threads: int, stretch: int, movable: bool
+    blocks: int, spill: int, *, passes: int, threads: int, stretch: int, movable: bool
 ) -> Division:
     """Share of each thread in a call.
 
@@ -96,8 +96,8 @@ def divide(
     ----------
     blocks, spill : int
         Number of blocks, and how many of them a frame can reach ahead.
-    iterations : int
-        Number of iterations.
+    passes : int
+        Number of passes.
     threads : int
         Number of threads, at most.
     stretch : int
@@ -112,7 +112,7 @@ def divide(
     """
     # A range must be able to hold back the columns it shares with the range before.
     parts = max(1, min(threads, blocks // (2 * spill)))
-    depth = min(_DEPTH, iterations) if stretch < blocks else 1
+    depth = min(_DEPTH, passes) if stretch < blocks else 1
     play = 0
     if parts > 1:
         # Deeper, the work on the seams would be too much, and they would meet.
@@ -123,7 +123,7 @@ def divide(
     return Division(bounds=bounds, depth=depth, stretch=stretch, play=play)
 
 
-def shares(division: Division, iterations: int) -> list[Share]:
+def shares(division: Division, passes: int) -> list[Share]:
     """Shares of all threads, in the order of their ranges."""
     parts = len(division.bounds) - 1
     return [
@@ -132,7 +132,7 @@ def shares(division: Division, iterations: int) -> list[Share]:
             parts=parts,
             first=division.bounds[part],
             last=division.bounds[part + 1],
-            iterations=iterations,
+            passes=passes,
             depth=division.depth,
             stretch=division.stretch,
             play=division.play,
@@ -145,10 +145,10 @@ def shares(division: Division, iterations: int) -> list[Share]:
 
 @_compilable
 def next_sweep(share: Share, spill: int, done: int, first: int, last: int) -> Sweep:
-    """Sweep of a share after ``done`` iterations, over the range as the seams are then."""
+    """Sweep of a share after ``done`` passes, over the range as the seams are then."""
     after = share.part < share.parts - 1
     return Sweep(
-        levels=min(share.depth, share.iterations - done),
+        levels=min(share.depth, share.passes - done),
         spill=spill,
         stretch=share.stretch,
         first=first,
