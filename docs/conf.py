@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "registry",
+    "training",
 ]
 autosummary_generate = True
 numpydoc_show_class_members = False

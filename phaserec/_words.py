@@ -11,6 +11,7 @@ _EXTRAS = {
     "onnx": "onnx",
     "onnxscript": "onnx",
     "pesq": "eval",
+    "pydantic": "unfolded",
     "pystoi": "eval",
     "safetensors": "unfolded",
     "tensorboard": "tensorboard",

@@ -142,3 +142,20 @@ def test_the_machine_is_found_without_numba():
         "structural_reason(resolve('misi')); sys.exit('numba' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_key_and_every_loss_has_a_row(table):
+    pytest.importorskip("torch", reason="torch is not installed")
+    from unfolded.losses import LOSSES
+    from unfolded.training.reading import defaults, sections
+
+    rows = table("configuration")
+    keys = {name for _, kind in sections() for name in defaults(kind)}
+    assert {title.partition(" = ")[0] for title in rows} == keys
+    assert all(meaning for _, (meaning,) in rows.values())
+    assert rows["betas = [0.9, 0.999]"][0][1] == "tuple of float"
+    assert "stages = [{loss: {terms: {msa: 1.0}}, train: magnitude}" in str(list(rows))
+    rows = table("losses")
+    assert list(rows) == list(LOSSES)
+    assert rows["psa"][0][-1] == LOSSES["psa"].cite and rows["psa"][2] == ["spectrograms"]
+    assert [text.partition(":")[0] for text in rows["psa"][1]] == ["stft", "truncate"]

@@ -44,7 +44,7 @@ cpu: true
 data: {train: {kind: synthetic, items: 4, seconds: 0.05}, sample_rate: 2000, batch_size: 4}
 model:
   stft: {n_fft: 16}
-  magnitude: {options: {hidden: 4, n_bands: 5, n_layers: 1}}
+  estimator: {options: {hidden: 4, n_bands: 5, n_layers: 1}}
   inversion: {algorithm: misi, n_layers: 1}
 stages: [{train: all, epochs: 1}]
 """
@@ -411,7 +411,7 @@ class Case:
         AcceleratorState._reset_state(True)
         keys = ["seed", "output", "precision", "save_every", "data.workers", "data.batch_size"]
         keys += ["data.sample_rate", "data.train.kind", "data.train.seconds", "model.stft.n_fft"]
-        keys += ["model.inversion.n_layers", "model.magnitude.options.hidden", "stages", "stages.0"]
+        keys += ["model.inversion.n_layers", "model.estimator.options.hidden", "stages", "stages.0"]
         keys += ["loss.terms", "optimizer.lr", "optimizer.betas", "model.inversion.hyper.sigma"]
         values = [
             "-1",

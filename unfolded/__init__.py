@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from unfolded.estimators import Estimate, GRUMasks, OpenUnmix, estimator, oracle_magnitudes
     from unfolded.layers.inversion import UnfoldedInversion
     from unfolded.losses.permutation import PIT
-    from unfolded.losses.registry import combine, get_loss
+    from unfolded.losses.registry import get_loss
+    from unfolded.losses.weighted import combine
     from unfolded.nn.modules import Described
     from unfolded.saving import shipped_models
     from unfolded.separator import Separator

@@ -66,7 +66,7 @@ def train(config: str, overrides: tuple[str, ...], resume: bool) -> None:
     from pathlib import Path
 
     from phaserec._files import check_apart
-    from unfolded.training.config import load_config
+    from unfolded.training.reading import load_config
     from unfolded.training.trainer import SETTINGS, Trainer
 
     settings = load_config(config, overrides)
@@ -86,7 +86,7 @@ def train(config: str, overrides: tuple[str, ...], resume: bool) -> None:
     if trainer.interrupted:
         if trainer.is_main:
             click.echo(f"unfolded: stopped; --resume goes on from {trainer.folder}", err=True)
-        sys.exit(trainer.exit_code)
+        sys.exit(trainer.signals.exit_code)
     if trainer.is_main:
         click.echo(trainer.folder / "best")
 

@@ -25,7 +25,7 @@ from phaserec.tuning.strategies import SIGMAS
 from unfolded import Separator
 from unfolded.data import file_pairs
 from unfolded.training.build import build_dataset
-from unfolded.training.config import load_config
+from unfolded.training.reading import load_config
 
 METRICS = ("si-sdr", "sdr", "pesq", "estoi")
 PROBLEMS = ("mix-incons", "mix-incons-hard-mag", "mag-incons-hard-mix")

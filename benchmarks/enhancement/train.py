@@ -17,12 +17,12 @@ RUNS = Path("runs/enhancement")
 
 # Where the loss is SI-SDR and nothing mixes, masks come out at twice their size; sigmoid then gives
 # them back at the right one.
-DOUBLED = "model.magnitude.options.mask=doubled-sigmoid"
+DOUBLED = "model.estimator.options.mask=doubled-sigmoid"
 
 
 def stage(start: str, rate: float, stages: str, *changes: str) -> tuple[str, list[str]]:
     """Configuration and changes of a run that starts from the magnitude network of another."""
-    weights = f"model.magnitude.weights={RUNS}/{start}/best"
+    weights = f"model.estimator.weights={RUNS}/{start}/best"
     rates = [f"optimizer.lr={rate}", "optimizer.warmup=50", f"stages=[{{{stages}}}]"]
     return "unfolded.yaml", [weights, *rates, *changes]
 

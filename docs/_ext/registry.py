@@ -22,7 +22,7 @@ class AlgorithmsDirective(SphinxDirective):
         self.env.note_reread()  # the registry may have changed where the page has not
         header = ["Algorithm", "Hyper-parameters", "Objective", "Runs on"]
         rows = map(_algorithm, ALGORITHMS.values())
-        return self.parse_text_to_nodes(_list_table("32 26 22 20", header, rows))
+        return self.parse_text_to_nodes(list_table("32 26 22 20", header, rows))
 
 
 class StartsDirective(SphinxDirective):
@@ -31,10 +31,10 @@ class StartsDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()
         rows = map(_start, STARTS.values())
-        return self.parse_text_to_nodes(_list_table("70 30", ["Start", "Needs"], rows))
+        return self.parse_text_to_nodes(list_table("70 30", ["Start", "Needs"], rows))
 
 
-def _list_table(widths: str, header: list[str], rows: Iterable[list[list[str]]]) -> str:
+def list_table(widths: str, header: list[str], rows: Iterable[list[list[str]]]) -> str:
     """Markup of a table whose cells are lists of paragraphs."""
     lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
     for row in [[[title] for title in header], *rows]:

@@ -24,7 +24,7 @@ from unfolded import (
 )
 from unfolded.cli import main
 from unfolded.data.files import _reported
-from unfolded.training.trainer import Trainer
+from unfolded.training.logs import Logs
 
 RATE = 8000
 CONFIG = """
@@ -37,7 +37,7 @@ data:
   batch_size: 4
 model:
   stft: {n_fft: 16}
-  magnitude: {options: {hidden: 4, n_bands: 5, n_layers: 1}}
+  estimator: {options: {hidden: 4, n_bands: 5, n_layers: 1}}
   inversion: {n_layers: 2}
 stages: [{train: all, epochs: 2}]
 """
@@ -129,19 +129,19 @@ def test_train_resume_and_separate_with_the_result(unfolded):
 @pytest.mark.skipif(os.name != "posix", reason="no such signals on this system")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_an_interrupted_run_says_how_to_go_on(unfolded, monkeypatch, name, code):
-    log = Trainer._log_step
+    log = Logs.step
 
     def interrupt(self, *args):
         log(self, *args)
         os.kill(os.getpid(), getattr(signal, name))
 
-    monkeypatch.setattr(Trainer, "_log_step", interrupt)
+    monkeypatch.setattr(Logs, "step", interrupt)
     if name == "SIGHUP" and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         pytest.skip("the tests run under nohup")
     ended, out, err = unfolded("train", "c.yaml")
     assert (ended, out) == (code, "")
     assert err.splitlines()[1] == "unfolded: stopped; --resume goes on from run"
-    monkeypatch.setattr(Trainer, "_log_step", log)
+    monkeypatch.setattr(Logs, "step", log)
     AcceleratorState._reset_state(True)
     code, out, _ = unfolded("train", "c.yaml", "--resume")
     assert code == 0 and len(out.splitlines()) == 3

@@ -17,7 +17,7 @@ from unfolded.cli import main
 from unfolded.estimators import ESTIMATORS
 from unfolded.nn.bands import mel_bands
 from unfolded.nn.modules import rebuild
-from unfolded.training.config import load_config
+from unfolded.training.reading import load_config
 
 CONFIG = """
 output: run
@@ -25,7 +25,7 @@ cpu: true
 data: {train: {kind: synthetic, items: 8, seconds: 0.05}, sample_rate: 2000, batch_size: 4}
 model:
   stft: {n_fft: 16}
-  magnitude: {options: {hidden: 4, n_bands: 5, n_layers: 1}}
+  estimator: {options: {hidden: 4, n_bands: 5, n_layers: 1}}
   inversion: {n_layers: 1}
 stages: [{train: all, epochs: 1}]
 """
@@ -214,9 +214,9 @@ def test_devices_that_do_not_compute(unfolded, device):
         ("data.channels=1000000000", "with 1000000000 channel(s) of 100 samples would take"),
         ("data.train.items=1000000000000", "items=1000000000000 must be an integer, 1 to"),
         ("data.train.n_sources=1000000000000", "n_sources=1000000000000 must be an integer, 1 to"),
-        ("model.magnitude.options.n_layers=1000000", "n_layers=1000000 must be an integer, 1 to"),
-        ("model.magnitude.options.hidden=1000000", "gru of these sizes would take"),
-        ("model.magnitude.options.hidden=10000000000", "take more than 2⁶⁰ bytes of memory"),
+        ("model.estimator.options.n_layers=1000000", "n_layers=1000000 must be an integer, 1 to"),
+        ("model.estimator.options.hidden=1000000", "gru of these sizes would take"),
+        ("model.estimator.options.hidden=10000000000", "take more than 2⁶⁰ bytes of memory"),
         ("model.inversion.n_layers=100000", "n_layers=100000 must be an integer, 1 to 1000"),
     ],
 )
@@ -247,6 +247,11 @@ def test_configurations_that_break_the_reader(unfolded, text, word):
     assert_one_line(unfolded("train", "b.yaml"), "b.yaml", word)
 
 
+def test_configurations_that_are_too_deep(unfolded):
+    deep = "model.inversion.hyper={sigma: " + "[" * 300 + "]" * 300 + "}"
+    assert_one_line(unfolded("train", "c.yaml", deep), "the configuration is nested too deep")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no such device on this system")
 def test_devices_are_no_configurations(unfolded):
     assert_one_line(unfolded("train", "/dev/zero"), "/dev/zero does not end")
@@ -271,6 +276,7 @@ def place(**values):
     [
         (drop("model"), "it has no 'model'"),
         (drop("optimizer"), "it has no 'optimizer'"),
+        (drop("schedule"), "it has no 'schedule'"),
         (drop("scaler"), "it has no 'scaler'"),
         (drop("random"), "it has no 'random'"),
         (place(phase=-1), "phase=-1"),

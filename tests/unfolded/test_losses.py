@@ -1,14 +1,20 @@
 """Losses against the formulas of the papers, and permutation invariance against brute force."""
 
+import copy
 import itertools
 import math
+import sys
+from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from phaserec import STFT
-from unfolded.losses import LOSSES, PIT, Loss, combine, get_loss, names, spectrograms
+from unfolded.losses import LOSSES, PIT, Loss, combine, compared, get_loss, names, spectrograms
+from unfolded.nn.bands import mel_bands
 
 STFT16 = STFT(16, 4)
 SPECTRAL = ["ri", "ri-mag", "ri-istft", "ri-istft-mag", "mag-ri-istft", "wav-mag", "msa", "psa"]
@@ -204,13 +210,13 @@ def test_transforms_are_made_once(monkeypatch):
         return STFT(n_fft)
 
     monkeypatch.setattr(spectrograms, "STFT", note)
-    loss = get_loss("multi-resolution", n_ffts=(18, 34))  # of no other test
+    loss = get_loss("multi-resolution", n_ffts=(18, 34))
     for _ in range(3):
         loss(*signals())
     PIT(loss)(*signals())
     assert made == [18, 34]
     with pytest.raises(ValueError, match=r"n_ffts=\[16\] must be an integer"):
-        get_loss("multi-resolution", n_ffts=([16],))(*signals())
+        get_loss("multi-resolution", n_ffts=([16],))
 
 
 def test_weighted_sum():
@@ -232,17 +238,113 @@ def test_wsdr_is_between_minus_one_and_one():
 
 def test_registry():
     assert isinstance(get_loss("SI_SDR"), Loss)
-    assert len(LOSSES) == 15
-    assert all(entry.formula.__doc__ for entry in LOSSES.values())
+    assert len(names()) == 15
+    assert all(kind.__doc__ for kind in LOSSES.values())
     cases = [
         (lambda: get_loss("si-sdrr"), r"unknown loss 'si-sdrr'; did you mean 'si-sdr'"),
         (lambda: get_loss("ri", sftf=1), r"loss ri has no hyper-parameter 'sftf' .*'stft'"),
+        (lambda: get_loss("ri", stft=16), r"stft=16 must be a phaserec\.STFT"),
+        (lambda: get_loss("psa", truncate=1), "truncate=1 must be true or false"),
+        (lambda: get_loss("multi-resolution", n_ffts=()), r"n_ffts=\(\) must be a list"),
+        (lambda: get_loss("no.such:Loss"), "which is not imported .* --import no.such"),
         (lambda: combine({}), "must name at least one loss"),
         (lambda: combine({"l1": 1}, stft=STFT16), "none of the losses l1 has 'stft'"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+class Largest(torch.nn.Module):
+    """A user's own: no mean over sources, and no word of what it compares."""
+
+    def forward(self, estimate, reference, mixture=None):
+        return (estimate - reference).abs().amax((-2, -1))
+
+
+def test_a_loss_of_ones_own():
+    estimate, reference, mixture = signals()
+    both = combine({f"{__name__}:Largest": 2.0, "l1": 1.0})
+    own = Largest()(estimate, reference)
+    expected = 2 * own + get_loss("l1")(estimate, reference)
+    torch.testing.assert_close(both(estimate, reference, mixture), expected)
+    # Without values of pairs it is tried in every order.
+    torch.testing.assert_close(PIT(both)(estimate.flip(1), reference), expected)
+
+
+@pytest.fixture
+def own_loss(monkeypatch):
+    """The module of the documentation, as ``--import`` reads it."""
+    path = Path(__file__).parents[2] / "docs" / "own_loss.py"
+    if not path.is_file():
+        pytest.skip("the documentation is not installed with the package")
+    spec = spec_from_file_location("own_loss", path)
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "own_loss", module)
+    spec.loader.exec_module(module)
+    yield module
+    del LOSSES["log-mel"]
+
+
+def test_the_loss_of_the_documentation(own_loss):
+    estimate, reference, _ = signals(channels=(2,))
+    options = {"stft": STFT16, "sample_rate": 8000, "n_bands": 3}
+    bands = torch.from_numpy(mel_bands(3, 16, 8000))
+    logs = [torch.log(bands @ abs(STFT16(s)) + 1e-5) for s in (estimate, reference)]
+    expected = (logs[0] - logs[1]).abs().mean((1, 2, 3, 4))
+    for name in ("log-mel", "own_loss:LogMel"):
+        loss = combine({name: 1}, **options)
+        assert compared(loss) == "spectrograms"
+        torch.testing.assert_close(loss(STFT16(estimate), reference), expected)
+        torch.testing.assert_close(PIT(loss)(estimate.flip(1), reference), expected)
+
+
+def test_what_is_compared():
+    for name in names():
+        takes = name in SPECTRAL and name != "wav-mag"
+        assert compared(make(name)) == ("spectrograms" if takes else "waveforms")
+    assert compared(PIT(combine({"msa": 1, "ri": 2}))) == "spectrograms"
+    assert compared(combine({"msa": 1, "l1": 1})) == compared(Largest()) == "waveforms"
+    odd = Largest()
+    odd.compares = "waveform"
+    with pytest.raises(ValueError, match=r"Largest\.compares='waveform' must be"):
+        compared(odd)
+
+
+def test_losses_are_modules():
+    """They are found, moved and copied with what holds them."""
+    loss = PIT(combine({"l1": 1, "si-sdr": 1}))
+    assert [type(part).__name__ for part in loss.modules()] == [
+        "PIT",
+        "Combined",
+        "ModuleList",
+        "L1",
+        "SISDR",
+    ]
+    estimate, reference, mixture = signals()
+    torch.testing.assert_close(
+        copy.deepcopy(loss)(estimate, reference, mixture), loss(estimate, reference, mixture)
+    )
+
+
+@pytest.mark.parametrize("n_sources", [2, 3])
+@pytest.mark.parametrize("zero_mean", [False, True])
+def test_torchmetrics(n_sources, zero_mean):
+    """Its scores are ours with the other sign."""
+    audio = pytest.importorskip("torchmetrics.functional.audio")
+    estimate, reference, _ = signals(n_sources=n_sources, length=400)
+    estimate = estimate[:, torch.randperm(n_sources)] + 0.1
+    ours = get_loss("si-sdr", zero_mean=zero_mean)
+    theirs = partial(audio.scale_invariant_signal_distortion_ratio, zero_mean=zero_mean)
+    torch.testing.assert_close(
+        ours(estimate, reference), -theirs(estimate, reference).mean(-1), rtol=1e-5, atol=0
+    )
+    snr = audio.signal_noise_ratio(estimate, reference).mean(-1)
+    torch.testing.assert_close(get_loss("snr")(estimate, reference), -snr)
+    values, order = PIT(ours).best(estimate, reference)
+    best, places = audio.permutation_invariant_training(estimate, reference, theirs)
+    torch.testing.assert_close(values, -best)
+    assert torch.equal(order, places)
 
 
 def test_arguments():

@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from phaserec import STFT, report
 from unfolded import GRUMasks, OpenUnmix, Separator
 from unfolded.cli import main
-from unfolded.training.config import load_config
+from unfolded.training.reading import load_config
 from unfolded.training.trainer import Trainer
 
 CONFIG = """
@@ -20,7 +20,7 @@ cpu: true
 data: {train: {kind: synthetic, items: 4, seconds: 0.05}, sample_rate: 2000, batch_size: 4}
 model:
   stft: {n_fft: 16}
-  magnitude: {options: {hidden: 4, n_bands: 5, n_layers: 1}}
+  estimator: {options: {hidden: 4, n_bands: 5, n_layers: 1}}
   inversion: null
 stages: [{train: all, epochs: 1}]
 """
@@ -98,7 +98,7 @@ def test_a_configuration_is_not_replaced_by_its_run(unfolded):
     assert unfolded("train", "run/config.yaml", "--resume")[0] == 0
 
 
-@pytest.mark.parametrize("start", ["model.weights=run/best", "model.magnitude.weights=run/best"])
+@pytest.mark.parametrize("start", ["model.weights=run/best", "model.estimator.weights=run/best"])
 def test_weights_are_not_replaced_by_the_run_that_starts_from_them(unfolded, start):
     assert unfolded("train", "c.yaml")[0] == 0
     os.unlink("run/state.pt")

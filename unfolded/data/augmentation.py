@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -50,6 +51,9 @@ class Augmentation:
     ValueError
         If a value is out of range.
     """
+
+    # As for the other parts of a configuration.
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
 
     gain: tuple[float, float] = (-6.0, 6.0)
     speed: float = 0.05

@@ -2,25 +2,20 @@
 
 from unfolded.losses import spectrograms, waveforms
 from unfolded.losses.permutation import PIT
-from unfolded.losses.registry import (
-    LOSSES,
-    BatchLoss,
-    Combined,
-    Loss,
-    combine,
-    get_loss,
-    loss,
-    names,
-)
+from unfolded.losses.registry import LOSSES, Loss, compared, get_loss, hyper_of, loss, names
+from unfolded.losses.spectrograms import SpectralLoss
+from unfolded.losses.weighted import Combined, combine
 
 __all__ = [
     "LOSSES",
     "PIT",
-    "BatchLoss",
     "Combined",
     "Loss",
+    "SpectralLoss",
     "combine",
+    "compared",
     "get_loss",
+    "hyper_of",
     "loss",
     "names",
     "spectrograms",

@@ -1,5 +1,7 @@
 """What the formulas share."""
 
+from typing import Any
+
 from torch import Tensor
 
 # Added to energies and magnitudes before roots, logarithms and divisions, so that silence has
@@ -15,12 +17,7 @@ def energy_of(x: Tensor) -> Tensor:
     return x.square().sum(-1)
 
 
-def need_waveform(name: str, estimate: Tensor) -> None:
-    if estimate.is_complex():
-        raise ValueError(f"loss {name} takes an estimate as a waveform, got a complex spectrogram")
-
-
-def required(name: str, mixture: Tensor | None) -> Tensor:
-    if mixture is None:
-        raise ValueError(f"loss {name} needs a mixture")
-    return mixture
+def as_bool(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} must be true or false")
+    return value

@@ -1,20 +1,18 @@
 """Losses that take the best order of the sources."""
 
 import itertools
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unfolded.losses.registry import check_shapes
+from unfolded.losses.registry import Compared, check_shapes, compared
 
 _MOST_BRUTE_FORCE = 6
 
 
-@dataclass(frozen=True)
-class PIT:
+class PIT(nn.Module):
     """Permutation-invariant loss: the minimum over the orders of the sources, per utterance.
 
     Yu et al., ICASSP 2017; Kolbæk et al., IEEE/ACM TASLP 2017. A loss that is a mean over sources
@@ -22,20 +20,25 @@ class PIT:
     linear assignment. Any other loss is evaluated once per order.
 
     It gives no source a place of its own, hence layers behind a network that is trained with it
-    must not have parameters for each source: ``train_weights=False`` and no ``refine``.
+    must not have parameters for each source.
 
-    Attributes
+    Parameters
     ----------
-    loss : callable
+    loss : nn.Module or callable
         Loss of whole batches, ``loss(estimate, reference, mixture) -> (batch,)``.
     """
 
-    loss: Any
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self.loss = loss
 
-    def __call__(
-        self, estimate: Tensor, reference: Tensor, mixture: Tensor | None = None
-    ) -> Tensor:
-        """Value per batch item of the best order, as :meth:`Loss.__call__`."""
+    @property
+    def compares(self) -> Compared:
+        """What an estimate is: ``"waveforms"`` or ``"spectrograms"``, as for the loss."""
+        return compared(self.loss)
+
+    def forward(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None = None) -> Tensor:
+        """Value per batch item of the best order, as :meth:`Loss.forward`."""
         return self.best(estimate, reference, mixture)[0]
 
     def best(
@@ -46,7 +49,7 @@ class PIT:
         Parameters
         ----------
         estimate, reference, mixture
-            As for :meth:`Loss.__call__`.
+            As for :meth:`Loss.forward`.
 
         Returns
         -------

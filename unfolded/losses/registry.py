@@ -1,104 +1,64 @@
-"""Training losses by name, on whole batches.
+"""Training losses by name, as modules on whole batches.
 
-A registered loss is a formula ``f(estimate, reference, mixture, **hyper)`` for single signals:
-waveforms ``(..., time)`` in, one value each ``(...)`` out. :func:`get_loss` makes it a function of
-whole batches. An estimate may also be a complex spectrogram ``(..., F, T)``, as a network gives it
-before the inverse transform; the losses that tell the two apart are written for that.
+A loss is an ``nn.Module``, ``loss(estimate, reference, mixture=None) -> (batch,)``. Its attribute
+``compares`` says what it wants to be given as the estimate: ``"waveforms"``, or ``"spectrograms"``
+as a network gives them, before the inverse transform. References are always waveforms. A module
+without the attribute compares waveforms.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from phaserec._registry import Registry
 from phaserec._words import suggestion
+from unfolded.nn.modules import find_class
 
-Formula = Callable[..., Tensor]
-
-
-FormulaT = TypeVar("FormulaT", bound=Formula)
+Compared = Literal["waveforms", "spectrograms"]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A registered loss: its name, formula and source."""
+class Loss(nn.Module):
+    """Base of the losses that are a mean over sources and channels of a value for each signal.
 
-    name: str
-    formula: Formula
-    cite: str
-
-    @property
-    def hyper(self) -> dict[str, Any]:
-        """Defaults of the hyper-parameters by name."""
-        parameters = list(inspect.signature(self.formula).parameters.values())[3:]
-        return {p.name: p.default for p in parameters}
-
-
-LOSSES: dict[str, Entry] = {}
-
-
-def loss(*, cite: str = "") -> Callable[[FormulaT], FormulaT]:
-    """Register a formula ``f(estimate, reference, mixture, **hyper)`` under its name with dashes.
-
-    Parameters
-    ----------
-    cite : str, optional
-        Source of the formula.
-
-    Returns
-    -------
-    callable
-        Decorator that returns the formula itself.
-
-    Raises
-    ------
-    ValueError
-        If another module has registered the name.
-    """
-
-    def register(formula: FormulaT) -> FormulaT:
-        name = formula.__name__.replace("_", "-")
-        taken = LOSSES.get(name)
-        if taken is not None and taken.formula.__module__ != formula.__module__:
-            raise ValueError(f"loss {name!r} exists already, in {taken.formula.__module__}")
-        LOSSES[name] = Entry(name, formula, cite)
-        return formula
-
-    return register
-
-
-class BatchLoss(Protocol):
-    """A loss of whole batches, ``loss(estimate, reference, mixture) -> (batch,)``."""
-
-    def __call__(
-        self, estimate: Tensor, reference: Tensor, mixture: Tensor | None = None
-    ) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A formula on batches: the mean over sources and channels, one value per item.
+    One of them is a class with a method :meth:`values`, registered by :func:`loss`; arguments of
+    its constructor are its hyper-parameters.
 
     Attributes
     ----------
-    name : str
-        Name of the loss.
-    formula : callable
-        Formula on single signals.
-    hyper : dict
-        Its hyper-parameters.
+    compares : {"waveforms", "spectrograms"}
+        What an estimate is. Losses on spectrograms take waveforms too, and transform them.
+    needs_mixture : bool
+        Whether the formula uses the mixture.
+    cite : str
+        Source of the formula.
     """
 
-    name: str
-    formula: Formula
-    hyper: dict[str, Any] = field(default_factory=dict)
+    compares: ClassVar[Compared] = "waveforms"
+    needs_mixture: ClassVar[bool] = False
+    cite: ClassVar[str] = ""
 
-    def __call__(
-        self, estimate: Tensor, reference: Tensor, mixture: Tensor | None = None
-    ) -> Tensor:
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals.
+
+        Parameters
+        ----------
+        estimate : Tensor, shape (..., time)
+            Waveforms; complex spectrograms (..., F, T) for a loss that compares them.
+        reference : Tensor, shape (..., time)
+            True waveforms.
+        mixture : Tensor, shape (..., time), or None
+            Mixture, of as many axes; those of its sources have one entry.
+
+        Returns
+        -------
+        Tensor, shape (...)
+            Values; lower is better.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method values")
+
+    def forward(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None = None) -> Tensor:
         """Value per batch item.
 
         Parameters
@@ -118,11 +78,12 @@ class Loss:
         Raises
         ------
         ValueError
-            If the shapes disagree or a mixture is missing.
+            If the shapes disagree, a mixture is missing, or a loss on waveforms gets spectrograms.
         """
-        check_shapes(estimate, reference, mixture)
+        self._check(estimate, reference, mixture)
         x = None if mixture is None else mixture.unsqueeze(1)
-        return self._values(estimate, reference, x).flatten(1).mean(-1)
+        values = self.values(estimate, reference, x)
+        return values.flatten(1).mean(-1)
 
     def pairwise(
         self, estimate: Tensor, reference: Tensor, mixture: Tensor | None = None
@@ -144,66 +105,116 @@ class Loss:
         ValueError
             As for a call.
         """
-        check_shapes(estimate, reference, mixture)
+        self._check(estimate, reference, mixture)
         x = None if mixture is None else mixture.unsqueeze(1).unsqueeze(1)
-        return self._values(estimate.unsqueeze(2), reference.unsqueeze(1), x).flatten(3).mean(-1)
+        values = self.values(estimate.unsqueeze(2), reference.unsqueeze(1), x)
+        return values.unsqueeze(-1).flatten(3).mean(-1)
 
-    def _values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
-        values = self.formula(estimate, reference, mixture, **self.hyper)
-        return values if values.ndim > 3 else values.unsqueeze(-1)
+    def _check(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> None:
+        check_shapes(estimate, reference, mixture)
+        if estimate.is_complex() and self.compares == "waveforms":
+            raise ValueError(
+                f"loss {self._name} takes an estimate as a waveform, got a complex spectrogram"
+            )
+        if mixture is None and self.needs_mixture:
+            raise ValueError(f"loss {self._name} needs a mixture")
+
+    @property
+    def _name(self) -> str:
+        own = (name for name, kind in LOSSES.items() if kind is type(self))
+        return next(own, type(self).__name__)
 
 
-@dataclass(frozen=True)
-class Combined:
-    """Weighted sum of losses.
+LOSSES: Registry[type[nn.Module]] = Registry("loss", "unfolded.losses")
 
-    Attributes
+KindT = TypeVar("KindT", bound=type[nn.Module])
+
+
+def loss(name: str) -> Callable[[KindT], KindT]:
+    """Register a loss.
+
+    Parameters
     ----------
-    parts : tuple of (Loss, float)
-        Losses and their weights.
+    name : str
+        Its name, with dashes.
+
+    Returns
+    -------
+    callable
+        Decorator that returns the class itself.
+
+    Raises
+    ------
+    ValueError
+        If another module has registered the name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unfolded.losses import Loss, get_loss, loss
+    >>> @loss("worst-sample")
+    ... class WorstSample(Loss):
+    ...     def values(self, estimate, reference, mixture):
+    ...         return (estimate - reference).abs().amax(-1)
+    >>> get_loss("worst-sample")(torch.ones(4, 2, 8000), torch.zeros(4, 2, 8000))
+    tensor([1., 1., 1., 1.])
     """
 
-    parts: tuple[tuple[Any, float], ...]
+    def register(kind: KindT) -> KindT:
+        LOSSES.add(name, kind, kind)
+        return kind
 
-    def __call__(
-        self, estimate: Tensor, reference: Tensor, mixture: Tensor | None = None
-    ) -> Tensor:
-        """Value per batch item, as :meth:`Loss.__call__`."""
-        values = [weight * part(estimate, reference, mixture) for part, weight in self.parts]
-        return torch.stack(values).sum(0)
-
-    def pairwise(
-        self, estimate: Tensor, reference: Tensor, mixture: Tensor | None = None
-    ) -> Tensor:
-        """Values of all pairs ``(batch, J, J)``, as :meth:`Loss.pairwise`."""
-        values = [w * part.pairwise(estimate, reference, mixture) for part, w in self.parts]
-        return torch.stack(values).sum(0)
+    return register
 
 
 def names() -> list[str]:
     """Names of the registered losses."""
-    return list(LOSSES)
+    return list(LOSSES.everything())
 
 
-def get_loss(name: str, **hyper: Any) -> Loss:
+def loss_class(name: str) -> type[nn.Module]:
+    """Class of a loss.
+
+    Parameters
+    ----------
+    name : str
+        Name, with dashes or underscores, or ``package.module:Class`` of a module that has been
+        imported.
+
+    Returns
+    -------
+    type
+        The class.
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss; near names are suggested.
+    """
+    return find_class(name if ":" in name else name.replace("_", "-").lower(), LOSSES, "loss")
+
+
+def get_loss(name: str, **hyper: Any) -> nn.Module:
     """Find a loss by name.
 
     Parameters
     ----------
     name : str
-        Name, with dashes or underscores.
+        Name, with dashes or underscores, or ``package.module:Class`` of a module that has been
+        imported.
     **hyper
         Hyper-parameters, such as ``stft`` for losses on spectrograms.
 
     Returns
     -------
-    Loss
+    nn.Module
         ``loss(estimate, reference, mixture) -> (batch,)``.
 
     Raises
     ------
     ValueError
-        If there is no such loss or hyper-parameter; near names are suggested.
+        If there is no such loss or hyper-parameter (near names are suggested), or its value is not
+        allowed.
 
     Examples
     --------
@@ -214,55 +225,62 @@ def get_loss(name: str, **hyper: Any) -> Loss:
     >>> loss(y.flip(1), y, y.sum(1)).shape
     torch.Size([4])
     """
-    key = str(name).replace("_", "-").lower()
-    if key not in LOSSES:
-        raise ValueError(
-            f"unknown loss {name!r}{suggestion(key, LOSSES)}; available: {', '.join(LOSSES)}"
-        )
-    entry = LOSSES[key]
+    kind, known = loss_class(name), hyper_of(name)
     for given in hyper:
-        if given not in entry.hyper:
-            has = ", ".join(entry.hyper) or "none"
+        if given not in known:
+            has = ", ".join(known) or "none"
             raise ValueError(
-                f"loss {key} has no hyper-parameter {given!r} (it has: {has})"
-                + suggestion(given, entry.hyper)
+                f"loss {name} has no hyper-parameter {given!r} (it has: {has})"
+                + suggestion(given, known)
             )
-    return Loss(key, entry.formula, hyper)
+    return kind(**hyper)
 
 
-def combine(weights: Mapping[str, float], **hyper: Any) -> Combined:
-    """Weighted sum of losses.
+def hyper_of(name: str) -> list[str]:
+    """Names of the hyper-parameters of a loss.
 
     Parameters
     ----------
-    weights : dict of str to float
-        Weight of each loss by name.
-    **hyper
-        Hyper-parameters, each given to the losses that have it.
+    name : str
+        As for :func:`get_loss`.
 
     Returns
     -------
-    Combined
-        ``loss(estimate, reference, mixture) -> (batch,)``.
+    list of str
+        Names.
 
     Raises
     ------
     ValueError
-        If there is no loss, an unknown one, or a hyper-parameter that none of them has.
+        If there is no such loss.
     """
-    if not weights:
-        raise ValueError("weights={} must name at least one loss")
-    known = {name: get_loss(name) for name in weights}
-    takes = {name: LOSSES[part.name].hyper for name, part in known.items()}
-    for given in hyper:
-        if not any(given in has for has in takes.values()):
-            raise ValueError(f"none of the losses {', '.join(weights)} has {given!r}")
-    return Combined(
-        tuple(
-            (get_loss(name, **{k: v for k, v in hyper.items() if k in takes[name]}), float(weight))
-            for name, weight in weights.items()
+    return list(inspect.signature(loss_class(name)).parameters)
+
+
+def compared(module: Any) -> Compared:
+    """What a loss compares.
+
+    Parameters
+    ----------
+    module : callable
+        Any loss.
+
+    Returns
+    -------
+    {"waveforms", "spectrograms"}
+        Its attribute ``compares``; waveforms where it has none.
+
+    Raises
+    ------
+    ValueError
+        If the attribute is another word.
+    """
+    found: Compared = getattr(module, "compares", "waveforms")
+    if found not in get_args(Compared):
+        raise ValueError(
+            f"{type(module).__name__}.compares={found!r} must be 'waveforms' or 'spectrograms'"
         )
-    )
+    return found
 
 
 def check_shapes(estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> None:

@@ -5,8 +5,8 @@ number of samples of the signal: the balance of the terms is that of the papers 
 not depend on the length.
 """
 
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -14,125 +14,193 @@ from torch import Tensor
 from phaserec import STFT
 from phaserec._xp import as_int
 from phaserec.projectors import unit
-from unfolded.losses.norms import EPS, absolute, need_waveform, required
-from unfolded.losses.registry import loss
-
-_STFT = STFT()
-
+from unfolded.losses.norms import EPS, absolute, as_bool
+from unfolded.losses.registry import Compared, Loss, loss
 
 _WANG = "Wang, Wichern & Le Roux, IEEE SPL 2021"
 
 
-@loss(cite=_WANG)
-def ri(
-    estimate: Tensor, reference: Tensor, mixture: Tensor | None = None, stft: STFT = _STFT
-) -> Tensor:
+class SpectralLoss(Loss):
+    """Base of the losses that are given complex spectrograms and transform the references.
+
+    Parameters
+    ----------
+    stft : STFT, optional
+        Transform of the estimates; default ``STFT()``.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+
+    compares: ClassVar[Compared] = "spectrograms"
+
+    def __init__(self, stft: STFT | None = None) -> None:
+        super().__init__()
+        if not isinstance(stft, STFT | None):
+            raise ValueError(f"stft={stft!r} must be a phaserec.STFT")
+        self.stft = STFT() if stft is None else stft
+
+    def extra_repr(self) -> str:
+        """The transform, for printing."""
+        return f"stft={self.stft}"
+
+    def spectrum(self, estimate: Tensor) -> Tensor:
+        """Spectrogram ``(..., F, T)`` of an estimate that may be a waveform."""
+        return estimate if estimate.is_complex() else self.stft(estimate)
+
+    def waveform(self, estimate: Tensor, reference: Tensor) -> Tensor:
+        """Waveform ``(..., time)`` of an estimate that may be a spectrogram."""
+        if not estimate.is_complex():
+            return estimate
+        return self.stft.inverse(estimate, length=reference.shape[-1])
+
+
+@loss("ri")
+class RI(SpectralLoss):
     """L1 distance of real and imaginary parts, ``‖R̂ − Re S‖ + ‖Î − Im S‖``."""
-    return _ri(_spectrum(estimate, stft), stft(reference)) / reference.shape[-1]
+
+    cite = _WANG
+
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals, see :meth:`Loss.values`."""
+        return _ri(self.spectrum(estimate), self.stft(reference)) / reference.shape[-1]
 
 
-@loss(cite=_WANG)
-def ri_mag(
-    estimate: Tensor, reference: Tensor, mixture: Tensor | None = None, stft: STFT = _STFT
-) -> Tensor:
+@loss("ri-mag")
+class RIMag(SpectralLoss):
     """RI plus the L1 distance of magnitudes, ``‖|R̂ + jÎ| − |S|‖``."""
-    S_hat, S = _spectrum(estimate, stft), stft(reference)
-    return (_ri(S_hat, S) + _mag(S_hat, S)) / reference.shape[-1]
+
+    cite = _WANG
+
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals, see :meth:`Loss.values`."""
+        S_hat, S = self.spectrum(estimate), self.stft(reference)
+        return (_ri(S_hat, S) + _mag(S_hat, S)) / reference.shape[-1]
 
 
-@loss(cite=_WANG)
-def ri_istft(
-    estimate: Tensor, reference: Tensor, mixture: Tensor | None = None, stft: STFT = _STFT
-) -> Tensor:
+@loss("ri-istft")
+class RIiSTFT(SpectralLoss):
     """L1 distance of waveforms after the inverse transform, ``‖iSTFT(Ŝ) − s‖``."""
-    return absolute(_waveform(estimate, reference, stft) - reference) / reference.shape[-1]
+
+    cite = _WANG
+
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals, see :meth:`Loss.values`."""
+        return absolute(self.waveform(estimate, reference) - reference) / reference.shape[-1]
 
 
-@loss(cite=_WANG)
-def ri_istft_mag(
-    estimate: Tensor, reference: Tensor, mixture: Tensor | None = None, stft: STFT = _STFT
-) -> Tensor:
+@loss("ri-istft-mag")
+class RIiSTFTMag(SpectralLoss):
     """RI-iSTFT plus the magnitudes of the resulting waveform, ``‖|STFT(iSTFT(Ŝ))| − |S|‖``."""
-    y = _waveform(estimate, reference, stft)
-    return (absolute(y - reference) + _mag(stft(y), stft(reference))) / reference.shape[-1]
+
+    cite = _WANG
+
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals, see :meth:`Loss.values`."""
+        y = self.waveform(estimate, reference)
+        after = _mag(self.stft(y), self.stft(reference))
+        return (absolute(y - reference) + after) / reference.shape[-1]
 
 
-@loss(cite=_WANG)
-def mag_ri_istft(
-    estimate: Tensor, reference: Tensor, mixture: Tensor | None = None, stft: STFT = _STFT
-) -> Tensor:
+@loss("mag-ri-istft")
+class MagRIiSTFT(SpectralLoss):
     """RI-iSTFT plus the magnitudes before the inverse transform, ``‖|Ŝ| − |S|‖``."""
-    y = _waveform(estimate, reference, stft)
-    before = _mag(_spectrum(estimate, stft), stft(reference))
-    return (absolute(y - reference) + before) / reference.shape[-1]
+
+    cite = _WANG
+
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals, see :meth:`Loss.values`."""
+        y = self.waveform(estimate, reference)
+        before = _mag(self.spectrum(estimate), self.stft(reference))
+        return (absolute(y - reference) + before) / reference.shape[-1]
 
 
-@loss(cite=_WANG)
-def wav_mag(
-    estimate: Tensor, reference: Tensor, mixture: Tensor | None = None, stft: STFT = _STFT
-) -> Tensor:
+@loss("wav-mag")
+class WavMag(RIiSTFTMag):
     """L1 distances of waveforms and of their magnitudes, ``‖ŝ − s‖ + ‖|STFT ŝ| − |S|‖``."""
-    need_waveform("wav-mag", estimate)
-    return ri_istft_mag(estimate, reference, mixture, stft)
+
+    compares = "waveforms"
 
 
-@loss(cite="Weninger, Hershey, Le Roux & Schuller, GlobalSIP 2014")
-def msa(
-    estimate: Tensor, reference: Tensor, mixture: Tensor | None = None, stft: STFT = _STFT
-) -> Tensor:
+@loss("msa")
+class MSA(SpectralLoss):
     """Magnitude spectrum approximation, ``‖|Ŝ| − |S|‖²``."""
-    error = _spectrum(estimate, stft).abs() - stft(reference).abs()
-    return error.square().sum((-2, -1)) / reference.shape[-1]
+
+    cite = "Weninger, Hershey, Le Roux & Schuller, GlobalSIP 2014"
+
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals, see :meth:`Loss.values`."""
+        error = self.spectrum(estimate).abs() - self.stft(reference).abs()
+        return error.square().sum((-2, -1)) / reference.shape[-1]
 
 
-@loss(cite="Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015")
-def psa(
-    estimate: Tensor,
-    reference: Tensor,
-    mixture: Tensor | None = None,
-    stft: STFT = _STFT,
-    truncate: bool = False,
-) -> Tensor:
+@loss("psa")
+class PSA(SpectralLoss):
     """Phase-sensitive spectrum approximation, ``‖|Ŝ| − |S| cos(∠S − ∠X)‖²``.
 
-    With ``truncate`` the target is clipped to ``[0, |X|]`` (Wang et al., Interspeech 2018).
+    Parameters
+    ----------
+    stft : STFT, optional
+        Transform of the estimates; default ``STFT()``.
+    truncate : bool, default False
+        Clip the target to ``[0, |X|]`` (Wang et al., Interspeech 2018).
     """
-    X = stft(required("psa", mixture))
-    target = (stft(reference) * unit(X).conj()).real
-    if truncate:
-        target = torch.minimum(target.clamp_min(0), X.abs())
-    error = _spectrum(estimate, stft).abs() - target
-    return error.square().sum((-2, -1)) / reference.shape[-1]
+
+    cite = "Erdogan, Hershey, Watanabe & Le Roux, ICASSP 2015"
+    needs_mixture = True
+
+    def __init__(self, stft: STFT | None = None, truncate: bool = False) -> None:
+        super().__init__(stft)
+        self.truncate = as_bool("truncate", truncate)
+
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals, see :meth:`Loss.values`."""
+        X = self.stft(cast(Tensor, mixture))
+        target = (self.stft(reference) * unit(X).conj()).real
+        if self.truncate:
+            target = torch.minimum(target.clamp_min(0), X.abs())
+        error = self.spectrum(estimate).abs() - target
+        return error.square().sum((-2, -1)) / reference.shape[-1]
 
 
-@loss(cite="Yamamoto, Song & Kim, ICASSP 2020 (Parallel WaveGAN)")
-def multi_resolution(
-    estimate: Tensor,
-    reference: Tensor,
-    mixture: Tensor | None = None,
-    n_ffts: tuple[int, ...] = (512, 1024, 2048),
-) -> Tensor:
+@loss("multi-resolution")
+class MultiResolution(Loss):
     """Spectral convergence plus log-magnitude distance, mean over transform lengths.
 
     ``‖|S| − |Ŝ|‖ / ‖S‖`` (Frobenius) plus the mean of ``|log|S| − log|Ŝ||``, with Hann windows
-    and a hop of a quarter of each length in ``n_ffts``.
+    and a hop of a quarter of each length.
+
+    Parameters
+    ----------
+    n_ffts : sequence of int, default (512, 1024, 2048)
+        Lengths of the transforms.
+
+    Raises
+    ------
+    ValueError
+        If a length is not allowed, or there is none.
     """
-    need_waveform("multi-resolution", estimate)
-    total: Any = 0
-    for n_fft in n_ffts:
-        stft = _hann(as_int("n_ffts", n_fft, 1))
-        V_hat, V = stft(estimate).abs(), stft(reference).abs()
-        error = (V - V_hat).square().sum((-2, -1))
-        convergence = ((error + EPS) / (V.square().sum((-2, -1)) + EPS)).sqrt()
-        logs = ((V + EPS).log() - (V_hat + EPS).log()).abs().mean((-2, -1))
-        total = total + convergence + logs
-    return total / len(n_ffts)
 
+    cite = "Yamamoto, Song & Kim, ICASSP 2020 (Parallel WaveGAN)"
 
-@cache
-def _hann(n_fft: int) -> STFT:
-    """Transform with a Hann window and a hop of a quarter, made once."""
-    return STFT(n_fft)
+    def __init__(self, n_ffts: Sequence[int] = (512, 1024, 2048)) -> None:
+        super().__init__()
+        if not isinstance(n_ffts, Sequence) or not n_ffts:
+            raise ValueError(f"n_ffts={n_ffts!r} must be a list of one length at least")
+        self.stfts = [STFT(as_int("n_ffts", n_fft, 1)) for n_fft in n_ffts]
+
+    def values(self, estimate: Tensor, reference: Tensor, mixture: Tensor | None) -> Tensor:
+        """Formula on single signals, see :meth:`Loss.values`."""
+        total: Any = 0
+        for stft in self.stfts:
+            V_hat, V = stft(estimate).abs(), stft(reference).abs()
+            error = (V - V_hat).square().sum((-2, -1))
+            convergence = ((error + EPS) / (V.square().sum((-2, -1)) + EPS)).sqrt()
+            logs = ((V + EPS).log() - (V_hat + EPS).log()).abs().mean((-2, -1))
+            total = total + convergence + logs
+        return total / len(self.stfts)
 
 
 def _ri(S_hat: Tensor, S: Tensor) -> Tensor:
@@ -142,13 +210,3 @@ def _ri(S_hat: Tensor, S: Tensor) -> Tensor:
 
 def _mag(S_hat: Tensor, S: Tensor) -> Tensor:
     return (S_hat.abs() - S.abs()).abs().sum((-2, -1))
-
-
-def _spectrum(estimate: Tensor, stft: STFT) -> Tensor:
-    return estimate if estimate.is_complex() else stft(estimate)
-
-
-def _waveform(estimate: Tensor, reference: Tensor, stft: STFT) -> Tensor:
-    if not estimate.is_complex():
-        return estimate
-    return stft.inverse(estimate, length=reference.shape[-1])

@@ -1,12 +1,14 @@
 """Data, model and loss of a configuration."""
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from phaserec import STFT
+from phaserec._registry import Registry
 from phaserec._words import suggestion
 from unfolded.checkpoints import load_into, read_state
 from unfolded.data.mixing import MixingDataset
@@ -14,17 +16,20 @@ from unfolded.data.mixtures import Mixtures
 from unfolded.data.pairs import PairedDataset
 from unfolded.data.speakers import SpeakersDataset
 from unfolded.data.synthetic import SyntheticDataset
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from unfolded.separator import Separator
-
+from unfolded.estimators import ESTIMATORS
+from unfolded.layers.corrections import CORRECTIONS
+from unfolded.layers.inversion import UnfoldedInversion
+from unfolded.losses import PIT, combine, hyper_of
+from unfolded.nn.modules import find_class, rebuild
+from unfolded.saving import read_weights
+from unfolded.separator import Separator
 from unfolded.training.config import (
+    CorrectionConfig,
     DataConfig,
     DatasetConfig,
+    EstimatorConfig,
+    InversionConfig,
     LossConfig,
-    MagnitudeConfig,
     ModelConfig,
     StftConfig,
 )
@@ -59,8 +64,8 @@ def build_dataset(config: DatasetConfig, data: DataConfig, seed: int) -> Mixture
     ValueError, OSError
         As the class of the data set.
     """
-    # Not asdict: an Augmentation stays one.
-    given = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "kind"}
+    # Not model_dump: an Augmentation stays one.
+    given = {name: value for name, value in config if name != "kind"}
     built = _DATASETS[config.kind](
         **given, rate=data.sample_rate, channels=data.channels, seed=seed
     )
@@ -86,18 +91,12 @@ def build_stft(config: StftConfig) -> STFT:
     ValueError
         As :class:`phaserec.STFT`.
     """
-    return STFT(
-        config.n_fft,
-        config.hop_length,
-        config.win_length,
-        config.window,
-        pad_mode=config.pad_mode,
-    )
+    return STFT(**dict(config))
 
 
 def build_model(
     config: ModelConfig, data: DataConfig, names: Sequence[str], *, any_order: bool = False
-) -> "Separator":
+) -> Separator:
     """Separator of a configuration, with random weights from torch's generator.
 
     Parameters
@@ -119,78 +118,106 @@ def build_model(
     Raises
     ------
     ValueError
-        For unknown networks, algorithms and options.
+        For unknown estimators, algorithms and options.
     """
-    from unfolded.layers.format1 import upgraded
-    from unfolded.layers.inversion import UnfoldedInversion
-    from unfolded.saving import read_weights
-    from unfolded.separator import Separator
-
     stft = build_stft(config.stft)
-    network = _build_network(config.magnitude, stft, data, names)
+    known = {
+        "n_sources": len(names),
+        "targets": list(names),
+        "stft": stft,
+        "n_fft": stft.n_fft,
+        "sample_rate": data.sample_rate,
+        "n_channels": data.channels,
+    }
+    estimator = _build_estimator(config.estimator, known)
     inversion = None
     if config.inversion is not None:
-        given = {f.name: getattr(config.inversion, f.name) for f in fields(config.inversion)}
-        hyper = given.pop("hyper")
-        if given["train_weights"] is None:
-            given["train_weights"] = not any_order
-        old = given | hyper | {"n_sources": len(names), "sample_rate": data.sample_rate}
-        inversion = UnfoldedInversion.from_config(upgraded(old, stft.n_fft), stft)
-    model = Separator(network, inversion, stft=stft, sample_rate=data.sample_rate, targets=names)
+        inversion = _build_inversion(config.inversion, known, any_order)
+    model = Separator(estimator, inversion, stft=stft, sample_rate=data.sample_rate, targets=names)
     if config.weights is not None:
         state = read_weights(config.weights)
         load_into(model, state, f"model.weights={config.weights!r}")
     return model
 
 
-def _build_network(
-    config: MagnitudeConfig, stft: STFT, data: DataConfig, names: Sequence[str]
-) -> "nn.Module | None":
-    from unfolded.estimators import ESTIMATORS
-    from unfolded.nn.modules import find_class, rebuild
-
+def _build_estimator(config: EstimatorConfig, known: Mapping[str, Any]) -> nn.Module | None:
     if config.name is None:
         return None
-    kind = find_class(config.name, ESTIMATORS, "estimator")
-    takes = inspect.signature(kind).parameters
-    known = {
-        "n_sources": len(names),
-        "targets": list(names),
-        "stft": stft,
-        "sample_rate": data.sample_rate,
-        "n_channels": data.channels,
-    }
-    own = [name for name in takes if name not in known]
-    for option in config.options:
+    estimator = _build("model.estimator", config.name, config.options, ESTIMATORS, known)
+    if config.weights is not None:
+        path = Path(config.weights)
+        state = read_weights(path) if path.is_dir() else read_state(path)
+        prefix = "estimator." if path.is_dir() else ""
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        load_into(estimator, own, f"model.estimator.weights={str(path)!r}")
+    return estimator
+
+
+def _build_inversion(
+    config: InversionConfig, known: Mapping[str, Any], any_order: bool
+) -> UnfoldedInversion:
+    for name in config.hyper:
+        if name in inspect.signature(UnfoldedInversion).parameters:
+            raise ValueError(
+                f"model.inversion.hyper.{name} is no hyper-parameter; remove it, or write "
+                f"model.inversion.{name}"
+            )
+    inversion = UnfoldedInversion(
+        **config.model_dump(exclude={"correction", "hyper"}),
+        **config.hyper,
+        n_sources=known["n_sources"] if config.by_source else None,
+        stft=known["stft"],
+    )
+    if config.correction is not None:
+        correction = config.correction
+        number = 1 if correction.tied else inversion.n_layers
+        made = [_build_correction(correction, known, any_order) for _ in range(number)]
+        inversion.correction = made[0] if correction.tied else nn.ModuleList(made)
+    return inversion
+
+
+def _build_correction(
+    config: CorrectionConfig, known: Mapping[str, Any], any_order: bool
+) -> nn.Module:
+    place = "model.inversion.correction"
+    made = _build(place, config.name, config.options, CORRECTIONS, known)
+    if any_order and "n_sources" in inspect.signature(type(made)).parameters:
+        raise ValueError(
+            f"{place}.name={config.name!r} treats each source in its own way, but with pit=True a "
+            "source has no place of its own; leave out one of them"
+        )
+    return made
+
+
+def _build(
+    place: str,
+    name: str,
+    options: Mapping[str, Any],
+    registry: Registry[type[nn.Module]],
+    known: Mapping[str, Any],
+) -> nn.Module:
+    """Module of a class by name, with those of the known arguments that it takes."""
+    noun = place.rpartition(".")[2]
+    try:
+        takes = inspect.signature(find_class(name, registry, noun)).parameters
+    except ValueError as error:
+        raise ValueError(f"{place}.name={name!r}: {error}") from None
+    own = [key for key in takes if key not in known]
+    for option in options:
         if option in known:
             raise ValueError(
-                f"model.magnitude.options.{option} follows from data and model.stft; remove it"
+                f"{place}.options.{option} follows from data and model.stft; remove it"
             )
         if option not in own:
             raise ValueError(
-                f"unknown key model.magnitude.options.{option}{suggestion(option, own)}; "
-                f"{config.name} has {', '.join(own) or 'none'}"
+                f"unknown key {place}.options.{option}{suggestion(option, own)}; "
+                f"{name} has {', '.join(own) or 'none'}"
             )
-    arguments = {k: v for k, v in known.items() if k in takes} | config.options
-    network = rebuild({"class": config.name, "arguments": arguments}, ESTIMATORS, "estimator")
-    if config.weights is not None:
-        _load_network(network, Path(config.weights))
-    return network
+    arguments = {key: known[key] for key in takes if key in known} | dict(options)
+    return rebuild({"class": name, "arguments": arguments}, registry, noun)
 
 
-def _load_network(network: "nn.Module", path: Path) -> None:
-    from unfolded.saving import read_weights
-
-    if path.is_dir():
-        whole = read_weights(path)
-        prefix = "estimator."
-        state = {k.removeprefix(prefix): v for k, v in whole.items() if k.startswith(prefix)}
-    else:
-        state = read_state(path)
-    load_into(network, state, f"model.magnitude.weights={str(path)!r}")
-
-
-def build_loss(config: LossConfig, stft: STFT) -> Any:
+def build_loss(config: LossConfig, stft: STFT) -> nn.Module:
     """Loss of a configuration, one value per item of a batch.
 
     Parameters
@@ -202,7 +229,7 @@ def build_loss(config: LossConfig, stft: STFT) -> Any:
 
     Returns
     -------
-    callable
+    nn.Module
         ``loss(estimate, reference, mixture) -> (batch,)``.
 
     Raises
@@ -210,11 +237,8 @@ def build_loss(config: LossConfig, stft: STFT) -> Any:
     ValueError
         For unknown losses and options.
     """
-    from unfolded.losses.permutation import PIT
-    from unfolded.losses.registry import LOSSES, combine, get_loss
-
     hyper = dict(config.options)
-    if any("stft" in LOSSES[get_loss(name).name].hyper for name in config.terms):
+    if any("stft" in hyper_of(name) for name in config.terms):
         hyper["stft"] = stft
     loss = combine(config.terms, **hyper)
     return PIT(loss) if config.pit else loss

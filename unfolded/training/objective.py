@@ -1,15 +1,11 @@
 """Model and loss as one module."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from unfolded.estimators import oracle_magnitudes
-from unfolded.losses.permutation import PIT
-from unfolded.losses.registry import LOSSES, get_loss
+from unfolded.losses import PIT, compared
 from unfolded.separator import Separator
-from unfolded.training.config import LossConfig
 
 
 class Objective(nn.Module):
@@ -22,18 +18,15 @@ class Objective(nn.Module):
     ----------
     model : Separator
         The separator.
-    loss : callable
-        ``loss(estimate, reference, mixture) -> (batch,)``.
-    on_spectrograms : bool
-        Whether the loss takes complex spectrograms, before the inverse transform; not for a model
-        that learns windows, whose transform is not that of the loss.
+    loss : nn.Module
+        ``loss(estimate, reference, mixture) -> (batch,)``; it gets what it compares.
     """
 
-    def __init__(self, model: Separator, loss: Any, on_spectrograms: bool) -> None:
+    def __init__(self, model: Separator, loss: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
-        self.on_spectrograms = on_spectrograms
+        self.on_spectrograms = takes_spectrograms(model, loss)
 
     def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
         """Loss of each item.
@@ -91,18 +84,21 @@ class Objective(nn.Module):
         return None
 
 
-def takes_spectrograms(config: LossConfig) -> bool:
-    """Whether every term of a loss is one that tells a spectrogram from its waveform.
+def takes_spectrograms(model: Separator, loss: nn.Module) -> bool:
+    """Whether a loss is given the spectrograms of a model, before the inverse transform.
 
     Parameters
     ----------
-    config : LossConfig
+    model : Separator
+        The separator.
+    loss : nn.Module
         The loss.
 
     Returns
     -------
     bool
-        True where estimates are given to it before the inverse transform.
+        True where the loss compares spectrograms, unless the model learns windows: its transform
+        is then not that of the loss, which transforms the waveforms itself.
     """
-    entries = [LOSSES[get_loss(name).name] for name in config.terms]
-    return all("stft" in entry.hyper and entry.name != "wav-mag" for entry in entries)
+    learned = model.inversion is not None and model.inversion.transform is not None
+    return compared(loss) == "spectrograms" and not learned
