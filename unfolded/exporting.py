@@ -146,7 +146,7 @@ def _estimator(model: Separator) -> nn.Module:
 def _noise(stft: STFT, frames: int, channels: int) -> Tensor:
     """Waveforms of so many frames, in whole hops where that is possible."""
     check_memory(
-        f"{channels} channel(s) and {frames} frames",
+        f"channels={channels} and frames={frames}",
         64 * stft.n_bins * frames * channels,
         "export fewer of them",
     )

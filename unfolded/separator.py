@@ -151,10 +151,15 @@ class Separator(nn.Module):
         ValueError
             If the shapes or types are not these, values are not finite, or magnitudes are missing.
         """
-        S, transform = self._solve(mixture, magnitudes)
+        if mixture.ndim == 2:
+            return self.forward(*_with_channel(mixture, magnitudes)).squeeze(2)
+        V, init = self._begin(mixture, magnitudes)
         with _full_precision(mixture):
-            waveforms: Tensor = transform.inverse(S, length=mixture.shape[-1])
-        return waveforms
+            if self.inversion is not None:
+                return self.inversion(V, mixture, init).movedim(2, 1)
+            S: Any = Problem(V, mixture, stft=self.stft).start(init)
+            waveforms: Tensor = self.stft.inverse(S, length=mixture.shape[-1])
+        return waveforms.movedim(2, 1)
 
     def spectrogram(self, mixture: Tensor, magnitudes: Tensor | None = None) -> Tensor:
         """Complex spectrograms before the inverse transform, for losses on them.
@@ -174,21 +179,24 @@ class Separator(nn.Module):
         ValueError
             As :meth:`forward`.
         """
-        return self._solve(mixture, magnitudes)[0]
+        if mixture.ndim == 2:
+            return self.spectrogram(*_with_channel(mixture, magnitudes)).squeeze(2)
+        V, init = self._begin(mixture, magnitudes)
+        with _full_precision(mixture):
+            if self.inversion is not None:
+                return self.inversion.spectrogram(V, mixture, init).movedim(2, 1)
+            S: Any = Problem(V, mixture, stft=self.stft).start(init)
+        return S.movedim(2, 1)
 
-    def _solve(self, mixture: Tensor, magnitudes: Tensor | None) -> tuple[Tensor, Any]:
-        """Spectrograms as :meth:`spectrogram` gives them, and the transform they belong to."""
-        if mixture.ndim not in (2, 3) or 0 in mixture.shape:
+    def _begin(self, mixture: Tensor, magnitudes: Tensor | None) -> tuple[Tensor, Any]:
+        """Magnitudes ``(batch, channel, J, F, T)`` and the start of a mixture with channels."""
+        if mixture.ndim != 3 or 0 in mixture.shape:
             raise ValueError(
                 f"mixture of shape {tuple(mixture.shape)} must be (batch, time) or (batch, "
                 "channel, time), not empty"
             )
         if mixture.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"mixture has dtype {mixture.dtype}; allowed are float32 and float64")
-        if mixture.ndim == 2:
-            V = None if magnitudes is None else magnitudes.unsqueeze(2)
-            S, transform = self._solve(mixture.unsqueeze(1), V)
-            return S.squeeze(2), transform
         with _full_precision(mixture):
             X = self.stft(mixture)
         V, start = self._estimate(mixture, X) if magnitudes is None else Estimate(magnitudes)
@@ -203,11 +211,7 @@ class Separator(nn.Module):
         with _full_precision(mixture):
             V = V.movedim(1, 2)  # channels are one more batch axis
             init = None if start is None else projectors.magnitude(start.movedim(1, 2), V)
-            if self.inversion is None:
-                own: Any = Problem(V, mixture, stft=self.stft).start(init)
-                return own.movedim(2, 1), self.stft
-            found = self.inversion.spectrogram(V, mixture, init)
-        return found.movedim(2, 1), self.inversion.transform or self.stft
+        return V, init
 
     def _estimate(self, mixture: Tensor, X: Tensor) -> Estimate:
         """What the estimator gives, in the precision of the mixture."""
@@ -364,3 +368,8 @@ def _targets(names: Any, n_sources: int | None) -> list[str] | None:
         count = n_sources or "one or more"
         raise ValueError(f"targets={names} must be {count} different names")
     return names
+
+
+def _with_channel(mixture: Tensor, magnitudes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The arguments of a separator with an axis for one channel."""
+    return mixture.unsqueeze(1), None if magnitudes is None else magnitudes.unsqueeze(2)

@@ -5,7 +5,7 @@ Registering it with :func:`algorithm` makes it a choice of :func:`phaserec.inver
 line and of the tests that hold for all algorithms.
 """
 
-from phaserec.algorithms.combinators import alternate, momentum
+from phaserec.algorithms.combinators import alternate, momentum, schedule
 from phaserec.algorithms.configured import Configured, configure
 from phaserec.algorithms.hyper import MOMENTUM, Count, Hyper, NonNegative, Range, Real
 from phaserec.algorithms.registry import (
@@ -76,4 +76,5 @@ __all__ = [
     "names",
     "raar",
     "resolve",
+    "schedule",
 ]

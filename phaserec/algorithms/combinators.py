@@ -1,11 +1,12 @@
 """Combinators: what makes an algorithm out of other algorithms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from phaserec._typing import Number, Projectors, Step, Value
 from phaserec._xp import as_int
-from phaserec.algorithms.hyper import Hyper
+from phaserec.algorithms.hyper import MOMENTUM, Hyper
 from phaserec.algorithms.registry import AlgorithmLike, resolve
 
 
@@ -98,6 +99,60 @@ def alternate(*turns: tuple[AlgorithmLike, int]) -> Step:
 
     name = "_".join(["alternate", *(resolve(a).name.replace("-", "_") for a, _ in turns)])
     return _named(alternated, name, 1, ())
+
+
+def schedule(algorithm: AlgorithmLike, values: Sequence[Mapping[str, Value]]) -> Step:
+    """Give each iteration of an algorithm hyper-parameters of its own.
+
+    Parameters
+    ----------
+    algorithm : str or callable
+        The algorithm.
+    values : sequence of dict
+        Hyper-parameters of the iterations in turn, ``momentum`` among them; after the last the
+        first come again.
+
+    Returns
+    -------
+    callable
+        Step function with memory, ``scheduled((state, n), p)``, n the place in the turns.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is unknown or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, phaserec
+    >>> from phaserec.algorithms import schedule
+    >>> softer = schedule("mix-incons", [{"sigma": 3.0}, {"sigma": 1.0}, {"sigma": 0.3}])
+    >>> x = np.random.default_rng(0).standard_normal((2, 4000))
+    >>> V = abs(phaserec.STFT()(x))
+    >>> phaserec.invert(V, x.sum(0), algorithm=softer, n_iter=3).shape
+    (2, 4000)
+    """
+    if not values:
+        raise ValueError("schedule needs hyper-parameters of one iteration at least")
+    inner = resolve(algorithm)
+    for given in values:
+        inner.check(given)
+    name = MOMENTUM.name
+    accelerated = not inner.has_momentum and any(name in given for given in values)
+    steps: list[Callable[..., Any]] = []
+    for given in values:
+        own = dict(given)
+        step = momentum(inner, own.pop(name, 0.0)) if accelerated else inner.step  # type: ignore[arg-type]
+        steps.append(partial(step, **own))
+
+    def scheduled(state: tuple, p: Projectors) -> tuple:
+        inside, turn = state
+        if turn is None:
+            inside = (inside, None, None) if accelerated else inner.start(inside)
+        turn = turn or 0
+        return steps[turn](inside, p), (turn + 1) % len(steps)
+
+    return _named(scheduled, f"schedule_{inner.name.replace('-', '_')}", 1, ())
 
 
 def estimate(state: Any) -> Any:

@@ -190,8 +190,8 @@ def test_chunks_that_hold_no_frame(unfolded, chunk):
     [
         (["--channels", 0], "0 is not in the range"),
         (["--channels", -1], "-1 is not in the range"),
-        (["--channels", 10**12], "--channels 1000000000000 and 4 frames would take"),
-        (["--frames", 10**13], "--channels 1 and 10000000000000 frames would take"),
+        (["--channels", 10**12], "channels=1000000000000 and frames=4 would take"),
+        (["--frames", 10**13], "channels=1 and frames=10000000000000 would take"),
     ],
 )
 def test_exports_of_any_size(unfolded, options, word):

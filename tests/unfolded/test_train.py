@@ -510,15 +510,15 @@ def test_validation_runs_the_model_once(tmp_path, train_, monkeypatch):
     model = trainer._prepare_parts(trainer.phases[0]).eval()
     item = trainer.valid_data[0]
     x, s = item["mixture"][None], item["sources"][None]
-    msa, solve, runs = losses.get_loss("msa", stft=model.stft), Separator._solve, []
+    msa, begin, runs = losses.get_loss("msa", stft=model.stft), Separator._begin, []
     with torch.no_grad():
         expected = msa(model.spectrogram(x), s), model(x)
 
         def note(*args):
             runs.append(args)
-            return solve(*args)
+            return begin(*args)
 
-        monkeypatch.setattr(Separator, "_solve", note)
+        monkeypatch.setattr(Separator, "_begin", note)
         found = Objective(model, msa).evaluate(x, s)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert len(runs) == 1

@@ -7,6 +7,7 @@ problem whose mixing weights, magnitudes and transform may be trained.
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Self, cast
 
 import torch
@@ -14,9 +15,17 @@ from torch import Tensor, nn
 
 from phaserec import STFT, Problem
 from phaserec._typing import Init, Lengths, Projectors, Seed
-from phaserec._xp import as_int
-from phaserec.algorithms import ALGORITHMS, AlgorithmLike, configure, momentum
+from phaserec._xp import as_int, is_traced
+from phaserec.algorithms import (
+    ALGORITHMS,
+    Algorithm,
+    AlgorithmLike,
+    configure,
+    momentum,
+    schedule,
+)
 from phaserec.algorithms.combinators import estimate
+from phaserec.solving import prepare
 from unfolded.layers.corrections import CORRECTIONS
 from unfolded.layers.parameters import Parameters, Trainable, declared, in_words
 from unfolded.layers.problem import LayerProblem
@@ -338,6 +347,9 @@ class UnfoldedInversion(nn.Module):
             If the arguments disagree with one another or with ``n_sources``.
         """
         problem = self._problem(magnitudes, mixture, length, lengths)
+        plain = self._as_algorithm(problem, init)
+        if plain is not None:
+            return cast(Tensor, prepare(plain, problem, self.n_layers, init=init, rng=rng).result())
         S = self._run(problem, init, rng)
         return self._transform.inverse(S, length=problem.length, lengths=problem.lengths)
 
@@ -371,6 +383,31 @@ class UnfoldedInversion(nn.Module):
         problem = self._problem(magnitudes, mixture, length, lengths)
         S = self._run(problem, init, rng)
         return S
+
+    def _as_algorithm(self, problem: Problem, init: Init) -> AlgorithmLike | None:
+        """The layers as an algorithm, for the machines that have one; None where that cannot be.
+
+        It can where nobody asks for gradients and what is trained are numbers, one for each layer.
+        """
+        values = [
+            {**self.shared.values(), **cast(Parameters, layer).values()} for layer in self.layers
+        ]
+        given = [problem.magnitudes, problem.mixture, init]
+        tensors = [v for each in values for v in each.values()]
+        tensors += [a for a in given if isinstance(a, Tensor)]
+        asked = torch.is_grad_enabled() and any(a.requires_grad for a in tensors)
+        weights = [self.shared.weights, *(layer.weights for layer in self.layers)]
+        modules = (self.correction, self.transform, *weights)
+        whole = all(v.ndim == 0 for each in values for v in each.values())
+        if asked or is_traced() or not whole or any(m is not None for m in modules):
+            return None
+        numbers = [
+            constants | {name: float(value) for name, value in each.items()}
+            for each, constants in zip(values, self._constants, strict=True)
+        ]
+        if any(hasattr(value, "shape") for each in numbers for value in each.values()):
+            return None
+        return _scheduled(self.entry, tuple(tuple(each.items()) for each in numbers))
 
     @property
     def _transform(self) -> Any:
@@ -475,6 +512,12 @@ def _gains(correction: nn.Module | None) -> tuple[nn.Module, list[nn.Module]]:
     if isinstance(correction, nn.ModuleList):
         return nn.ModuleList(_Gain() for _ in correction), list(correction)
     return (nn.ModuleList(), []) if correction is None else (_Gain(), [correction])
+
+
+@lru_cache(maxsize=64)
+def _scheduled(entry: Algorithm, values: tuple[tuple[tuple[str, Any], ...], ...]) -> Any:
+    """One step for equal values, so that it is traced once."""
+    return schedule(entry, [dict(each) for each in values])
 
 
 def _is_list(value: Any) -> bool:
