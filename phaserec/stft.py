@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -20,7 +21,17 @@ from phaserec._coverage import (
 from phaserec._memory import check_memory
 from phaserec._padding import check_mode, fold, pad
 from phaserec._typing import ArrayT, Lengths, Window
-from phaserec._xp import Array, as_int, dtype_name, is_complex, is_traced, like, namespace, zeros
+from phaserec._xp import (
+    Array,
+    as_int,
+    dtype_name,
+    is_complex,
+    is_torch_array,
+    is_traced,
+    like,
+    namespace,
+    zeros,
+)
 
 # Windows a − b cos(2πn/N) that need not wait for scipy.signal to load (half a second).
 _COSINES = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46), "rect": (1.0, 0.0)}
@@ -337,7 +348,7 @@ class STFT:
             S = S * self.valid_frames(lengths, S)
         xp = namespace(S)
         frames = xp.fft.irfft(xp.matrix_transpose(S), n=self.n_fft)
-        x = self.overlap_add(frames * like(self.window_values, S), length, lengths)
+        x = self.overlap_add(frames * self._tensor("window", S), length, lengths)
         return x * self.gains(length, x, lengths)
 
     def gains(self, length: int, x: ArrayT, lengths: Lengths = None) -> ArrayT:
@@ -361,11 +372,39 @@ class STFT:
         """
         if not isinstance(length, int):
             return self._gains_of_any(length, x)
-        items = [((), length)] if lengths is None else _items(lengths)
-        gains = np.zeros((*(() if lengths is None else np.shape(lengths)), length), dtype_name(x))
-        for index, n in items:
+        if lengths is None:
+            return self._tensor("gains", x, length)
+        gains = np.zeros((*np.shape(lengths), length), dtype_name(x))
+        for index, n in _items(lengths):
             self._fill_gains(gains[index][:n])
         return like(_align(gains, x.ndim), x)
+
+    def _tensor(self, kind: str, x: ArrayT, length: int = 0) -> ArrayT:
+        """Window or gains with the library, device and precision of ``x``.
+
+        Those of torch are made once (gains for the last length), since a copy to a device waits.
+        """
+        if not is_torch_array(x) or is_traced():
+            return like(self._values(kind, x, length), x)
+        kept, key = _TENSORS.setdefault(self, {}), (kind, x.device, x.dtype)
+        if kept.get(key, (None,))[0] != length:
+            torch = namespace(x)
+            with torch.inference_mode(False):  # others may need it in a backward pass
+                made = like(self._values(kind, x, length), x)
+            if type(made) is not torch.Tensor:  # of one of torch's modes, and of no other use
+                return made
+            kept[key] = length, made
+        return kept[key][1]
+
+    def _values(self, kind: str, x: Array, length: int) -> np.ndarray:
+        """Numbers of :meth:`_tensor`."""
+        if kind == "window":
+            return self.window_values
+        if kind == "analysis":
+            return self.n_fft * self.window_values
+        gains = np.zeros(length, dtype_name(x))
+        self._fill_gains(gains)
+        return gains
 
     def _gains_of_any(self, length: Any, x: ArrayT) -> ArrayT:
         """Gains of a length that is a symbol, in a program that torch exports for any length."""
@@ -472,7 +511,7 @@ class STFT:
         n_frames = size // hop - overlaps + 1
         parts = [grid[..., r : r + n_frames, :] for r in range(overlaps)]
         # Only where numpy has a factor to apply does it transform single precision as such.
-        window = like(self.n_fft * self.window_values, samples)
+        window = self._tensor("analysis", samples)
         frames = xp.concat(parts, axis=-1)[..., : self.n_fft] * window
         return xp.matrix_transpose(xp.fft.rfft(frames, norm="forward"))
 
@@ -527,6 +566,10 @@ class STFT:
         """
         counts = np.vectorize(self.n_frames, otypes=[int])(np.asarray(lengths))
         return like(_valid(counts, S.shape[-1], S.ndim - 1), S)
+
+
+# Windows and gains of transforms as tensors: by kind, device and dtype, with their length.
+_TENSORS: WeakKeyDictionary[STFT, dict[Any, tuple[int, Any]]] = WeakKeyDictionary()
 
 
 @lru_cache(maxsize=64)

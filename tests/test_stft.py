@@ -468,3 +468,24 @@ def test_a_window_may_be_given_by_value():
 def test_defaults_follow_n_fft():
     stft = STFT(n_fft=400)
     assert (stft.hop_length, stft.win_length, stft.n_bins) == (100, 400, 201)
+
+
+def test_tensors_that_are_kept():
+    torch = pytest.importorskip("torch")
+    stft = STFT(20, 5)
+    x = torch.randn(31)
+    with torch.inference_mode():
+        stft.inverse(stft(x), length=31)
+    assert stft.gains(31, x) is stft.gains(31, x) and not stft.gains(31, x).is_inference()
+    x.requires_grad_()
+    stft.inverse(stft(x), length=31).sum().backward()
+    torch.testing.assert_close(x.grad, torch.ones(31))
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    other = STFT(20, 4)
+    with FakeTensorMode() as mode:
+        assert other(mode.from_tensor(torch.zeros(31))).shape == (11, 8)
+    assert type(other(torch.zeros(31))) is torch.Tensor
+    for length in (31, 33, 31):
+        y = torch.randn(length)
+        torch.testing.assert_close(stft.inverse(stft(y), length=length), y)

@@ -128,8 +128,8 @@ def schedule(algorithm: AlgorithmLike, values: Sequence[Mapping[str, Value]]) ->
     >>> from phaserec.algorithms import schedule
     >>> softer = schedule("mix-incons", [{"sigma": 3.0}, {"sigma": 1.0}, {"sigma": 0.3}])
     >>> x = np.random.default_rng(0).standard_normal((2, 4000))
-    >>> V = abs(phaserec.STFT()(x))
-    >>> phaserec.invert(V, x.sum(0), algorithm=softer, n_iter=3).shape
+    >>> stft = phaserec.STFT()
+    >>> phaserec.invert(abs(stft(x)), x.sum(0), stft=stft, algorithm=softer, n_iter=3).shape
     (2, 4000)
     """
     if not values:

@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -55,3 +56,24 @@ def test_a_model_is_trained_on_in_another_process(tmp_path, monkeypatch):
     again = Separator.from_pretrained(tmp_path / "second")
     x = torch.randn(2, 500)
     torch.testing.assert_close(again(x), separator(x))
+
+
+def test_parameters_as_declared_in_the_documentation_learn():
+    script = runpy.run_path(str(SCRIPT.parent / "own_parameters.py"))
+    net = script["make"]()
+    before = [{k: v.detach().clone() for k, v in layer.values().items()} for layer in net.layers]
+    losses = script["train"](net, 30)
+    # Tones of nearly one pitch are hard now and then.
+    assert median(losses[-9:]) < 0.9 * median(losses[:9])
+    for k, (layer, start) in enumerate(zip(net.layers, before, strict=True)):
+        assert {name: tuple(v.shape) for name, v in start.items()} == {
+            "sigma": (129, 1),
+            "tau": (),
+            "momentum": (),
+        }
+        torch.testing.assert_close(start["sigma"], torch.full((129, 1), 3.0 / (k + 1)))
+        for name, value in layer.values().items():
+            # A first iteration has no momentum.
+            assert torch.equal(value, start[name]) == (name == "momentum" and k == 0)
+    five = torch.randn(5, 1000)
+    assert net(net.stft(five).abs(), five.sum(0)).shape == (5, 1000)

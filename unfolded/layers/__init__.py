@@ -1,7 +1,13 @@
 """Inversion algorithms unfolded into layers with trainable parameters."""
 
-from unfolded.layers.corrections import MagnitudeRefinement
+from unfolded.layers.corrections import CORRECTIONS, MagnitudeRefinement, correction
 from unfolded.layers.inversion import UnfoldedInversion
 from unfolded.layers.problem import LayerProblem
 
-__all__ = ["LayerProblem", "MagnitudeRefinement", "UnfoldedInversion"]
+__all__ = [
+    "CORRECTIONS",
+    "LayerProblem",
+    "MagnitudeRefinement",
+    "UnfoldedInversion",
+    "correction",
+]
