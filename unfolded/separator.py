@@ -12,7 +12,7 @@ from phaserec._files import check_name
 from unfolded.checkpoints import load_into, read_state
 from unfolded.estimators import ESTIMATORS, Estimate
 from unfolded.layers.inversion import UnfoldedInversion
-from unfolded.nn.modules import describe, describe_stft, rebuild, rebuild_stft
+from unfolded.nn.modules import describe, rebuild, rebuild_stft
 from unfolded.saving import (
     DEFAULT_MODEL,
     FORMAT,
@@ -232,7 +232,7 @@ class Separator(nn.Module):
         """
         return {
             "format": FORMAT,
-            "stft": describe_stft(self.stft),
+            "stft": self.stft.settings,
             "sample_rate": self.sample_rate,
             "targets": self.targets,
             "estimator": None if self.estimator is None else describe(self.estimator, ESTIMATORS),
