@@ -16,6 +16,7 @@ from unfolded.nn.modules import describe, rebuild, rebuild_stft
 from unfolded.saving import (
     DEFAULT_MODEL,
     FORMAT,
+    check_layers,
     model_files,
     read_config,
     upgraded_config,
@@ -294,8 +295,10 @@ class Separator(nn.Module):
         """
         config_file, weights_file = model_files(folder)
         config = read_config(config_file)
+        weights = read_state(weights_file)
+        check_layers(config, weights, str(weights_file))
         separator = cls._from_config(config, estimator, inversion, str(config_file))
-        state = upgraded_state(read_state(weights_file), config)
+        state = upgraded_state(weights, config)
         precisions = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(precisions) == 1:
             separator.to(precisions.pop())
