@@ -22,6 +22,7 @@ _HOME = {
     "measures": "phaserec.measures",
     "misi": "phaserec.api",
     "momentum": "phaserec.algorithms",
+    "phase": "phaserec.phase",
     "plot": "phaserec.plot",
     "projectors": "phaserec.projectors",
     "report": "phaserec.report",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from phaserec import audio as audio
     from phaserec import evaluation as evaluation
     from phaserec import measures as measures
+    from phaserec import phase as phase
     from phaserec import plot as plot
     from phaserec import projectors as projectors
     from phaserec import report as report

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from phaserec._caching import VARIABLE, cache_folder
 from phaserec.commands.console import watched
-from phaserec.kernels.cpu.caching import VARIABLE, cache_folder
 from phaserec.solving import warm_up
 
 

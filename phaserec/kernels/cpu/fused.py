@@ -9,10 +9,11 @@ from typing import Any
 import numba
 import numpy as np
 
+from phaserec import _caching as caching
 from phaserec._coverage import gain_table
 from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespace, to_numpy
 from phaserec.algorithms import Algorithm, Configured, configure
-from phaserec.kernels.cpu import caching, compiled
+from phaserec.kernels.cpu import compiled
 from phaserec.kernels.cpu.copies import Copies
 from phaserec.kernels.cpu.engine import Cycle, Pass, iterate
 from phaserec.kernels.cpu.fft import is_fast_size
