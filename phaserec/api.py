@@ -65,8 +65,8 @@ def invert(
     n_iter : int, default 20
         Number of iterations.
     init : str or complex array, optional
-        Initial phase: name of a start (:mod:`phaserec.starts`), or that of a spectrogram; by
-        default that of the mixture, or random without one.
+        Initial phase: name of a start (:mod:`phaserec.starts`), or that of a spectrogram. By
+        default (``"auto"``) that of the mixture, or without one phase gradient heap integration.
     length : int, optional
         Length of the waveforms in samples, needed only without a mixture waveform.
     lengths : array_like of int, optional

@@ -209,9 +209,10 @@ class Problem:
         Parameters
         ----------
         init : str or complex array, optional
-            Name of a start (:mod:`phaserec.starts`): ``"mixture"``, the phase of the mixture
-            (default when there is one), ``"random"``, uniform on the circle (default otherwise),
-            ``"zero"``; or a complex spectrogram ``(..., J, F, T)`` that is taken as it is.
+            Name of a start (:mod:`phaserec.starts`), such as ``"mixture"``, ``"random"``, uniform
+            on the circle, or ``"pghi"``; ``"auto"``, the default, is the one that
+            :func:`phaserec.starts.usual` names. Or a complex spectrogram ``(..., J, F, T)`` that is
+            taken as it is.
         rng : Seed, optional
             Source of the random phases: what :func:`numpy.random.default_rng` takes, a
             RandomState, or a torch.Generator. The same seed gives the same phases in every back

@@ -18,7 +18,7 @@ from phaserec.algorithms.levels import reference
 from phaserec.problem import Problem
 from phaserec.solving.dispatch import ARRAYS, KERNEL, Choice, choose
 from phaserec.solving.finite import check_result
-from phaserec.starts import find, usual
+from phaserec.starts import find
 from phaserec.starts.phases import as_rng
 
 # Sizes of magnitudes between which squares neither overflow nor vanish, even of what is a million
@@ -238,9 +238,10 @@ def prepare(
 
 def _beginning(problem: Problem, init: Init, rng: Seed) -> tuple[str | Array, Seed]:
     """Name of a start or initial spectrogram, and a generator; both checked."""
-    init = usual(problem) if init is None else init
     rng = as_rng(rng, problem.magnitudes)
-    return find(problem, init).name if isinstance(init, str) else problem.start(init), rng
+    if init is None or isinstance(init, str):
+        return find(problem, init).name, rng
+    return problem.start(init), rng
 
 
 def _scale(algorithm: Configured, problem: Problem) -> float | Array:

@@ -4,7 +4,7 @@ A start is one function ``start(p, rng) -> S`` of a problem and a random generat
 with :func:`start` makes it a choice of ``init=`` and of ``--init``.
 """
 
-from phaserec.starts.registry import STARTS, Start, find, names, start, usual
+from phaserec.starts.registry import AUTO, STARTS, Start, find, names, start, usual
 
 # isort: split
 # Importing a family registers it, in the order of the choices.
@@ -13,6 +13,7 @@ from phaserec.starts.plain import mixture, random, zero
 from phaserec.starts.rtpghi import rtpghi, rtpghi_la
 
 __all__ = [
+    "AUTO",
     "STARTS",
     "Start",
     "find",

@@ -17,8 +17,8 @@ from phaserec._xp import Array, dtype_name, namespace, to_numpy
 from phaserec.starts.phases import random_phases
 from phaserec.stft import STFT
 
-TOLERANCE = 1e-6
-"""Bins whose magnitude is this part of the largest or less have random phases (120 dB down)."""
+TOLERANCE = 1e-4
+"""Bins with this part of the largest magnitude, or less, are faint (80 dB down)."""
 
 
 @lru_cache(maxsize=64)
@@ -110,7 +110,7 @@ def along_frequency(change: np.ndarray, stft: STFT) -> np.ndarray:
 def with_phases(
     p: Measurable,
     rng: Generator,
-    phases: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    phases: Callable[[np.ndarray, np.ndarray], np.ndarray],
     *,
     causal: bool = False,
 ) -> Array:
@@ -123,8 +123,8 @@ def with_phases(
     rng : numpy Generator
         Source of the phases of faint bins.
     phases : callable
-        ``phases(V, L, faint)`` in rad, of magnitudes, their logarithms and truth values ``(T, F)``;
-        where ``faint`` is true they are not used. The first frame and the last are not silent.
+        ``phases(L, faint)`` in rad, of log-magnitudes and truth values ``(T, F)``; where ``faint``
+        is true they are not used. The first frame and the last are not silent.
     causal : bool, default False
         Whether faint is what is so next to the largest bin up to each frame, not of all.
 
@@ -148,7 +148,7 @@ def with_phases(
         peaks = V.max(axis=1, keepdims=True)
         least = TOLERANCE * (np.maximum.accumulate(peaks) if causal else peaks.max())
         faint[item][part] = least >= V
-        angles[item][part] = phases(V, np.log(np.maximum(V, least)), faint[item][part])
+        angles[item][part] = phases(np.log(np.maximum(V, least)), faint[item][part])
     precision = dtype_name(p.magnitudes)
     # Whole turns would cost single precision its digits.
     angles -= 2 * np.pi * np.round(angles / (2 * np.pi))

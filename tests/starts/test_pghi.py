@@ -1,4 +1,4 @@
-"""Phase gradient heap integration: derivatives, the heap, the causal kind, and real speech."""
+"""Phase gradient heap integration: derivatives, the order, the causal kind, and real speech."""
 
 import heapq
 
@@ -8,7 +8,7 @@ import soundfile
 
 from phaserec import STFT, Problem, invert, iterate, measures
 from phaserec.projectors import unit
-from phaserec.starts import heap
+from phaserec.starts import queue
 from phaserec.starts.gradient import TOLERANCE, along_frequency, along_time, nearest_gaussian
 
 NAMES = ("pghi", "rtpghi", "rtpghi-la")
@@ -17,7 +17,7 @@ NAMES = ("pghi", "rtpghi", "rtpghi-la")
 @pytest.fixture(params=["python", "machine code"])
 def machine(request, monkeypatch):
     """Either of the two that do the loop."""
-    monkeypatch.setattr(heap, "_FEW", 0 if request.param == "machine code" else 10**9)
+    monkeypatch.setattr(queue, "_FEW", 0 if request.param == "machine code" else 10**9)
 
 
 def noise(length=700, seed=0):
@@ -90,26 +90,31 @@ def test_a_tone_has_its_phases_but_for_a_constant(name, n_fft):
     assert np.abs(error).max() < 1e-2
 
 
-# The heap
+# The order
 
 
-def literal(V, L, advance, slope, faint):
-    """PGHI as the paper writes it, with a heap of pairs; phases ``(T, F)``."""
+def literal(L, advance, slope, faint):
+    """PGHI as the paper writes it, with a heap; phases ``(T, F)``.
+
+    Levels are told apart to a part of a decibel; of equals the last that was found goes first.
+    """
+    level = np.floor(queue.FINENESS * (L.max() - L)).astype(int)
     todo = {tuple(b) for b in np.argwhere(~faint)}
-    phase = np.zeros(V.shape)
+    phase, count = np.zeros(L.shape), 0
     while todo:
-        first = min(todo, key=lambda b: (-V[b], b))
+        first = min(todo, key=lambda b: (level[b], b))
         todo.remove(first)
-        queue = [(-V[first], first)]
-        while queue:
-            _, (t, f) = heapq.heappop(queue)
+        waiting = [(level[first], 0, first)]
+        while waiting:
+            _, _, (t, f) = heapq.heappop(waiting)
             for dt, df in ((-1, 0), (1, 0), (0, -1), (0, 1)):
                 other = (t + dt, f + df)
                 if other in todo:
                     d = advance if dt else slope
                     phase[other] = phase[t, f] + (dt + df) * (d[t, f] + d[other]) / 2
                     todo.remove(other)
-                    heapq.heappush(queue, (-V[other], other))
+                    count += 1
+                    heapq.heappush(waiting, (level[other], -count, other))
     return phase
 
 
@@ -130,7 +135,7 @@ def test_pghi_is_the_literal_one(machine, ties):
         change = (L[after, f] - L[before, f]) / (after - before)
         slope[t, f] = -gamma / (hop * n_fft) * change - np.pi  # (−1)^m: frames begin early
     faint = TOLERANCE * V.max() >= V.T
-    expected = V * np.exp(1j * literal(V.T, L, advance, slope, faint)).T
+    expected = V * np.exp(1j * literal(L, advance, slope, faint)).T
     found = Problem(V, stft=stft).start("pghi", 0)
     np.testing.assert_allclose(found, expected, atol=1e-9 * V.max())
 
@@ -140,7 +145,7 @@ def test_machine_code_equals_python(monkeypatch):
     for name in NAMES:
         results = []
         for few in (0, 10**9):
-            monkeypatch.setattr(heap, "_FEW", few)
+            monkeypatch.setattr(queue, "_FEW", few)
             results.append(p.start(name, 0))
         np.testing.assert_allclose(*results, atol=1e-12)
 
