@@ -10,13 +10,25 @@ from phaserec.starts.registry import STARTS, Start, find, names, start, usual
 # Importing a family registers it, in the order of the choices.
 from phaserec.starts.plain import mixture, random, zero
 
+# isort: split
+from phaserec.starts.sinusoidal import sinusoidal
+
+# isort: split
+from phaserec.starts.spsi import spsi
+
+# isort: split
+from phaserec.starts.geometric import geometric
+
 __all__ = [
     "STARTS",
     "Start",
     "find",
+    "geometric",
     "mixture",
     "names",
     "random",
+    "sinusoidal",
+    "spsi",
     "start",
     "usual",
     "zero",

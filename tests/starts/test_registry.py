@@ -16,7 +16,7 @@ def registry():
 
 
 def test_what_ships():
-    assert starts.names() == ["mixture", "random", "zero"]
+    assert starts.names() == ["mixture", "random", "zero", "sinusoidal", "spsi", "geometric"]
     assert starts.STARTS["mixture"].needs_mixture
     assert all(entry.summary for entry in starts.STARTS.values())
     assert not hasattr(starts, "begin")  # Problem.start is the way in
