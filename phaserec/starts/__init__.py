@@ -12,17 +12,29 @@ from phaserec.starts.pghi import pghi
 from phaserec.starts.plain import mixture, random, zero
 from phaserec.starts.rtpghi import rtpghi, rtpghi_la
 
+# isort: split
+from phaserec.starts.sinusoidal import sinusoidal
+
+# isort: split
+from phaserec.starts.spsi import spsi
+
+# isort: split
+from phaserec.starts.geometric import geometric
+
 __all__ = [
     "AUTO",
     "STARTS",
     "Start",
     "find",
+    "geometric",
     "mixture",
     "names",
     "pghi",
     "random",
     "rtpghi",
     "rtpghi_la",
+    "sinusoidal",
+    "spsi",
     "start",
     "usual",
     "zero",
