@@ -26,7 +26,6 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.runtime.nrt import rtsys
 
-FOLDER = Path(__file__).parent
 VARIABLE = "PHASEREC_CACHE_DIR"
 
 LOGGER = logging.getLogger("phaserec")
@@ -133,10 +132,11 @@ class EngineCache(NullCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._name = function.__qualname__
+        self._folder = Path(function.__code__.co_filename).parent
 
     def file(self, signature: Any, codegen: Any) -> str:
         """Name of the file of a signature."""
-        key = (signature, codegen.magic_tuple(), engine_digest(FOLDER))
+        key = (signature, codegen.magic_tuple(), engine_digest(self._folder))
         return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}"
 
     def load_overload(self, signature: Any, context: Any) -> Any:
@@ -160,7 +160,7 @@ def _say_once() -> None:
 
 
 def jitted(function: Callable[..., Any]) -> Any:
-    """Compile a function of the engine when it is first called, and keep the code."""
+    """Compile a function, which calls what is in its folder, when it is first called; keep it."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     dispatcher._cache = EngineCache(function)
     return dispatcher
