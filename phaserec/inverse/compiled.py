@@ -83,6 +83,21 @@ def dual(power, starts, bands, values, weights, r, m, base, shares, tolerance, l
     u, du, x = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins)
     sums, error, step = np.zeros(n_bands), np.zeros(n_bands), np.zeros(n_bands)
     B = np.zeros((width, n_bands))
+    flat = B.ravel()
+    # Where products of two bands of a bin go in the Jacobian.
+    first = np.zeros(n_bins + 1, np.intp)
+    for f in range(n_bins):
+        count = starts[f + 1] - starts[f]
+        first[f + 1] = first[f] + count * (count + 1) // 2
+    places, products = np.zeros(first[n_bins], np.intp), np.zeros(first[n_bins])
+    for f in range(n_bins):
+        pair = first[f]
+        for i in range(starts[f], starts[f + 1]):
+            for j in range(i, starts[f + 1]):
+                places[pair] = (bands[j] - bands[i]) * n_bands + bands[i]
+                products[pair] = values[i] * values[j]
+                pair += 1
+    shrunk = 1 / weights
     for frame in range(m.shape[0]):
         target, near, now = m[frame], r[frame], c[frame]
         anchor = np.zeros(n_bands)
@@ -99,15 +114,17 @@ def dual(power, starts, bands, values, weights, r, m, base, shares, tolerance, l
                         total += values[i] * now[bands[i]]
                     u[f] = total
                     if power == 1:
-                        x[f] = max(near[f] + total / weights[f], 0.0)
-                        slope = 1 / weights[f] if x[f] > 0 else 0.0
+                        x[f] = max(near[f] + total * shrunk[f], 0.0)
+                        slope = shrunk[f]
                     else:
                         x[f] = (near[f] * weights[f] / (weights[f] - total)) ** 2
                         slope = 2 * x[f] / (weights[f] - total)
+                    if x[f] == 0:
+                        continue
                     for i in range(starts[f], starts[f + 1]):
                         sums[bands[i]] += values[i] * x[f]
-                        for j in range(i, starts[f + 1]):
-                            B[bands[j] - bands[i], bands[i]] += values[i] * values[j] * slope
+                    for pair in range(first[f], first[f + 1]):
+                        flat[places[pair]] += products[pair] * slope
                 wrong = False
                 for k in range(n_bands):
                     error[k] = sums[k] + ridge[k] * (now[k] - anchor[k]) - target[k]
@@ -148,7 +165,7 @@ def dual(power, starts, bands, values, weights, r, m, base, shares, tolerance, l
                     for f in range(n_bins):
                         v = u[f] + t * du[f]
                         if power == 1:
-                            there += max(near[f] + v / weights[f], 0.0) * du[f]
+                            there += max(near[f] + v * shrunk[f], 0.0) * du[f]
                         else:
                             there += (near[f] * weights[f] / (weights[f] - v)) ** 2 * du[f]
                     if not there > -0.2 * slope:

@@ -78,8 +78,8 @@ def by_gradient(
         made = cast(Any, representation(x))
         if tuple(made.shape) != tuple(wanted.shape):
             raise ValueError(
-                f"target of shape {tuple(wanted.shape)}, but the representation of {length} samples "
-                f"has shape {tuple(made.shape)}"
+                f"target of shape {tuple(wanted.shape)}, but the representation of {length} "
+                f"samples has shape {tuple(made.shape)}"
             )
         return made
 

@@ -9,8 +9,8 @@ For a map A of F bins to K bands, values m of the bands and r of the bins, three
 With c one number a band and ``u = Aᵀc``, the answers are ``max(r + u/w, 0)`` and ``r w/(w − u)``, w
 the weights of the distance, and c solves ``A ρᵖ + εc = m``, the gradient of a convex function. Its
 Jacobian is ``A diag(·) Aᵀ``, and of triangular filters that is tridiagonal: a step costs no more
-than a few products with A, and a handful of steps do. With the small ε bands that no magnitudes have
-are met as closely as can be: ``min ½‖ρ − r‖²_w + ‖A ρᵖ − m‖²/2ε``.
+than a few products with A, and a handful of steps do. With the small ε bands that no magnitudes
+have are met as closely as can be: ``min ½‖ρ − r‖²_w + ‖A ρᵖ − m‖²/2ε``.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from phaserec._xp import (
 
 # ε of every round as a share of the largest Gram value. What a round gives is the anchor c₀ of the
 # next, in which ``ε(c − c₀)`` takes the place of ``εc`` (Rockafellar 1976).
-_EXACT = (1e-3, 1e-5, 1e-7)
+_EXACT = (1e-3, 1e-5, 1e-7, 1e-9)
 _QUICK = (1e-5,)
 _LOOSE = 1e-4
 # Steps of a round, and cuts of a step, at most.
@@ -390,12 +390,12 @@ def nearest_magnitudes(
     ValueError
         If ``power`` is neither 1 nor 2, or the map does not go with the sums.
     """
-    A, m = check_map(A, m)
+    A, sums = check_map(A, m)
     if power not in (1, 2):
         raise ValueError(f"power={power!r} must be 1 or 2 for magnitudes to be projected")
     kind = _Squared if power == 2 else _Linear
     ridges, tolerance = (_EXACT, None) if exact else (_QUICK, _LOOSE)
-    return cast(ArrayT, _projected(kind, A, m, r, weights, ridges, tolerance))
+    return cast(ArrayT, _projected(kind, A, sums, r, weights, ridges, tolerance))
 
 
 def check_map(A: np.ndarray, m: ArrayT) -> tuple[np.ndarray, ArrayT]:
@@ -419,7 +419,7 @@ def check_map(A: np.ndarray, m: ArrayT) -> tuple[np.ndarray, ArrayT]:
         If they do not.
     """
     A = to_numpy(as_array("A", A)).astype(np.float64)
-    m = as_array("m", m)
+    m = cast(ArrayT, as_array("m", m))
     check_finite(A=A, m=m)
     if A.ndim != 2 or 0 in A.shape or A.min() < 0 or A.max() == 0:
         raise ValueError(
@@ -430,7 +430,7 @@ def check_map(A: np.ndarray, m: ArrayT) -> tuple[np.ndarray, ArrayT]:
             f"m is {dtype_name(m)} of shape {tuple(m.shape)}, and must be real of shape "
             f"(..., {len(A)}, T), for the {len(A)} bands of A"
         )
-    return A, cast(ArrayT, m)
+    return A, m
 
 
 def _projected(
@@ -471,8 +471,10 @@ def _block(
     """Answers ``(F, n)`` for some frames, computed at a level of 1."""
     xp = namespace(m)
     level = xp.max(m, axis=0)
-    level = xp.where(level == 0, xp.ones_like(level), level)
+    silent = level == 0
+    level = xp.where(silent, xp.ones_like(level), level)
     m, r = m / level, r / level ** (1 / kind.power)
+    r = xp.where(silent & (bands.columns @ xp.ones_like(m) > 0), xp.zeros_like(r), r)
     if kind is _Squared:  # silence cannot be scaled
         around = (bands.rows @ r**2 + m) / (bands.rows @ xp.ones_like(r))
         r = xp.maximum(r, _FAINT * (bands.columns @ around) ** 0.5)

@@ -1,4 +1,4 @@
-"""Drop-ins for the functions of ``librosa.feature.inverse``: their parameters, better magnitudes."""
+"""Drop-ins for the functions of ``librosa.feature.inverse``, with its parameters."""
 
 from typing import Any, cast
 
@@ -169,7 +169,7 @@ def mfcc_to_mel(
     ref: float = 1.0,
     lifter: float = 0.0,
 ) -> ArrayT:
-    """Mel spectrogram (of power) of cepstral coefficients, with the signature of librosa's function.
+    """Mel spectrogram, of power, of cepstral coefficients, with the signature of librosa's.
 
     Parameters
     ----------
