@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phaserec import _html, projectors
-from phaserec._typing import ArrayT, Init, Lengths, Seed
+from phaserec._typing import ArrayT, Init, Lengths, Number, Seed
 from phaserec._xp import (
     Array,
     as_array,
@@ -203,7 +203,7 @@ class Problem:
         """P_mix: spread the mixing error with Λ (default equally), ``(..., J, F, T)``."""
         return projectors.mixing(S, self.X, weights)
 
-    def scaled(self, factor: Any) -> "Problem":
+    def scaled(self, factor: Number) -> "Problem":
         """The problem with magnitudes and mixture ``factor`` times as large.
 
         Parameters
@@ -337,7 +337,7 @@ def _checked_weights(xp: Any, weights: Array, V: Array) -> Array:
     return full
 
 
-def times(factor: float | Array, values: ArrayT) -> ArrayT:
+def times(factor: Number, values: ArrayT) -> ArrayT:
     """Values ``(..., *axes)`` times a number, or one for each batch item ``(...)``.
 
     Parameters

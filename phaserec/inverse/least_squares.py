@@ -477,6 +477,7 @@ def _block(
     r = xp.where(silent & (bands.columns @ xp.ones_like(m) > 0), xp.zeros_like(r), r)
     if kind is _Squared:  # silence cannot be scaled
         around = (bands.rows @ r**2 + m) / (bands.rows @ xp.ones_like(r))
+        around = around.detach() if is_torch_array(around) else around
         r = xp.maximum(r, _FAINT * (bands.columns @ around) ** 0.5)
     problem = kind(bands, r, m)
     if is_torch_array(m) and (m.requires_grad or r.requires_grad):

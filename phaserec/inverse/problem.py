@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from phaserec import projectors
-from phaserec._typing import Array, ArrayT
+from phaserec._typing import Array, ArrayT, Number
 from phaserec._xp import namespace
 from phaserec.inverse.bands import Bands
 from phaserec.inverse.least_squares import nearest_magnitudes
-from phaserec.problem import Problem
+from phaserec.problem import Problem, times
 from phaserec.stft import STFT
 
 
@@ -89,12 +89,12 @@ class BandProblem(Problem):
         )
         return projectors.magnitude(S, near)
 
-    def scaled(self, factor: float) -> "BandProblem":
-        """The problem of signals ``factor`` times as large."""
+    def scaled(self, factor: Number) -> "BandProblem":
+        """The problem with sums of magnitudes ``factor`` times as large."""
         plain = Bands(self.bands.matrix, self.bands.power)
         return BandProblem(
             plain,
-            factor**self.bands.power * self.sums,
+            times(factor**self.bands.power, self.sums),
             stft=self.stft,
             length=self.length,
             exact=self.exact,
