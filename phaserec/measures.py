@@ -82,7 +82,7 @@ def inconsistency(S: Array, p: Measurable) -> Array:
 
 
 def magnitude_error(S: Array, p: Measurable) -> Array:
-    """Squared magnitude error ``m = Σ_j ‖|S_j| − V_j‖²``.
+    """Squared magnitude error ``m = Σ_j ‖|S_j| − V_j‖²``: the distance that P_mag moves S.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def magnitude_error(S: Array, p: Measurable) -> Array:
     array, shape (...)
         One value per batch item.
     """
-    S, xp = _spectrogram(S, p)
-    return _squared_norm(xp.abs(S) - p.magnitudes, p)
+    S, _ = _spectrogram(S, p)
+    return _squared_norm(S - p.mag(S), p)
 
 
 def spectral_convergence(S: Array, p: Measurable) -> Array:

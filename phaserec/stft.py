@@ -630,8 +630,8 @@ def _remedy(n_bins: int) -> str:
         return sizes
     return (
         f"{n_bins} is a usual number of mel bands, which are no frequencies: make magnitudes of "
-        "bands first, for example with librosa.feature.inverse.mel_to_stft; if they are "
-        f"frequencies, {sizes}"
+        "bands first, with phaserec.mel_to_stft, or name them with --mel on the command line; if "
+        f"they are frequencies, {sizes}"
     )
 
 

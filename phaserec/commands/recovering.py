@@ -171,6 +171,7 @@ def document(
         "seed": recipe.seed,
         "machine": run.machine,
         "stft": given.stft.settings,
+        **({} if given.mel is None else {"mel": given.mel}),
         "rate": given.rate,
         "channels": len(given.magnitudes),
         "length": run.problem.length,
