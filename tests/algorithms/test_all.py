@@ -90,10 +90,9 @@ def test_ragged_batch_equals_items(name, backend, make_problem):
 
 def assert_descends(name, p, n_iter=12, seed=0, **hyper):
     """The objective never increases between iterations; up to rounding of the first value."""
-    entry = resolve(name)
-    full = {h.name: h.default for h in entry.hyper} | hyper
-    states = iterate(name, p, n_iter, init="random", rng=seed, **hyper)
-    values = np.array([entry.objective(S, p, **full) for S in states])
+    start = p.start("random", seed)
+    states = iterate(name, p, n_iter, init=start, **hyper)
+    values = np.array([configure(name, hyper).objective(S, p, start) for S in states])
     assert np.all(np.isfinite(values)) and np.all(values >= 0)
     assert np.all(np.diff(values, axis=0) <= 1e-10 * np.maximum(values[0], 1e-6))
 
