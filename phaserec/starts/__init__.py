@@ -8,20 +8,26 @@ from phaserec.starts.registry import STARTS, Start, find, names, start, usual
 
 # isort: split
 # Importing a family registers it, in the order of the choices.
+from phaserec.starts.geometric import geometric
 from phaserec.starts.pghi import pghi
 from phaserec.starts.plain import mixture, random, zero
 from phaserec.starts.rtpghi import rtpghi, rtpghi_la
+from phaserec.starts.sinusoidal import sinusoidal
+from phaserec.starts.spsi import spsi
 
 __all__ = [
     "STARTS",
     "Start",
     "find",
+    "geometric",
     "mixture",
     "names",
     "pghi",
     "random",
     "rtpghi",
     "rtpghi_la",
+    "sinusoidal",
+    "spsi",
     "start",
     "usual",
     "zero",
