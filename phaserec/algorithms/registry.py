@@ -67,7 +67,9 @@ class Algorithm:
     @property
     def reads_start(self) -> bool:
         """Whether its objective depends on the initial spectrogram."""
-        return self.objective is not None and "start" in inspect.signature(self.objective).parameters
+        return (
+            self.objective is not None and "start" in inspect.signature(self.objective).parameters
+        )
 
     @property
     def known(self) -> tuple[Hyper, ...]:
