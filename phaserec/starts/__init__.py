@@ -8,8 +8,10 @@ from phaserec.starts.registry import AUTO, STARTS, Start, find, names, start, us
 
 # isort: split
 # Importing a family registers it, in the order of the choices.
-from phaserec.starts.pghi import pghi
 from phaserec.starts.plain import mixture, random, zero
+
+# isort: split
+from phaserec.starts.pghi import pghi
 from phaserec.starts.rtpghi import rtpghi, rtpghi_la
 
 __all__ = [
