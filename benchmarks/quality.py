@@ -318,7 +318,10 @@ def page(found: list[dict], mixtures: bool) -> str:
         "phases are, as a part of those: medians."
     )
     text += table(title, header, times(fast, None))
-    title = "The same until −30 dB. Infinite over infinite counts as 1."
+    title = (
+        "The same until −30 dB. 0.00 is where random phases do not lead there in 100 iterations, and "
+        "the start does."
+    )
     text += table(title, header, times(fast, -30.0))
     speech = [row for row in fast if row["kind"] == "speech" and row["window"] == "hann"]
     for score in ("pesq", "estoi"):

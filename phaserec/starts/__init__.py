@@ -8,17 +8,14 @@ from phaserec.starts.registry import AUTO, STARTS, Start, find, names, start, us
 
 # isort: split
 # Importing a family registers it, in the order of the choices.
-from phaserec.starts.geometric import geometric
-from phaserec.starts.pghi import pghi
 from phaserec.starts.plain import mixture, random, zero
+
+# isort: split
+from phaserec.starts.pghi import pghi
 from phaserec.starts.rtpghi import rtpghi, rtpghi_la
-from phaserec.starts.sinusoidal import sinusoidal
-from phaserec.starts.spsi import spsi
 
 # isort: split
 from phaserec.starts.sinusoidal import sinusoidal
-
-# isort: split
 from phaserec.starts.spsi import spsi
 
 # isort: split

@@ -42,18 +42,17 @@ def nearest_gaussian(stft: STFT) -> tuple[float, float]:
     centre : float
         c in samples after the first of the frame.
     """
-    window = stft.window_values / np.max(stft.window_values)
+    window = stft.window_values / stft.window_values[np.argmax(np.abs(stft.window_values))]
     n = np.arange(stft.n_fft)
     centre = np.average(n, weights=window**2)
     squares = (n - centre) ** 2
-    if np.count_nonzero(window) == 1:  # narrower than any that is sampled: as one of a sample
-        return 1.0, float(centre)
-    gamma = 4 * np.pi * np.average(squares, weights=window**2)
+    gamma = max(4 * np.pi * np.average(squares, weights=window**2), 1.0)
     # Where the derivative of the error is zero, γ is a function of itself; for a Gaussian the
     # distance is halved each time.
     for _ in range(60):
         moment = np.sum(window * squares * np.exp(-np.pi * squares / gamma))
-        gamma = (4 * np.sqrt(2) * np.pi * moment) ** (2 / 3)
+        # A window of one sample, or one that changes its sign, may be near to none.
+        gamma = max(4 * np.sqrt(2) * np.pi * moment, 1.0) ** (2 / 3)
     return float(gamma), float(centre)
 
 
@@ -147,6 +146,7 @@ def with_phases(
         V = V[part]
         peaks = V.max(axis=1, keepdims=True)
         least = TOLERANCE * (np.maximum.accumulate(peaks) if causal else peaks.max())
+        least = np.maximum(least, np.finfo(float).tiny)
         faint[item][part] = least >= V
         angles[item][part] = phases(np.log(np.maximum(V, least)), faint[item][part])
     precision = dtype_name(p.magnitudes)

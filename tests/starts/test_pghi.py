@@ -46,12 +46,12 @@ def test_gamma_of_a_gaussian_is_its_own(std):
     gamma, centre = nearest_gaussian(STFT(1024, 16, window=("gaussian", std)))
     assert gamma == pytest.approx(2 * np.pi * std**2, rel=1e-6)
     assert centre == pytest.approx(512)
-    scaled = nearest_gaussian(STFT(1024, 16, window=5 * STFT(1024, 16).window_values))
+    scaled = nearest_gaussian(STFT(1024, 16, window=-5 * STFT(1024, 16).window_values))
     assert scaled == pytest.approx(nearest_gaussian(STFT(1024, 16)))
 
 
 def test_windows_that_are_no_bell_have_one_too():
-    for window in ("rect", np.arange(1, 65), np.eye(64)[3]):
+    for window in ("rect", np.arange(1, 65), np.eye(64)[3], np.sin(np.arange(64)), "flattop"):
         gamma, centre = nearest_gaussian(STFT(64, 1, window=window, strict=False))
         assert 0 < gamma < 64**2 and 0 <= centre < 64
 
@@ -185,6 +185,13 @@ def test_loudness_does_not_matter(name):
     V = np.abs(stft(noise()))
     quiet, loud = (Problem(c * V, stft=stft).start(name, 0) for c in (2.0**-30, 2.0**30))
     np.testing.assert_allclose(2.0**60 * quiet, loud, atol=1e-9 * np.abs(loud).max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_quietest_numbers(name):
+    V = np.full((33, 5), 5e-324)
+    V[:, 3] = 0
+    np.testing.assert_array_equal(np.abs(Problem(V, stft=STFT(64, 16)).start(name, 0)) > 0, V > 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
