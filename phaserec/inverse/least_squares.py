@@ -13,6 +13,7 @@ than a few products with A, and a handful of steps do. With the small ε bands t
 have are met as closely as can be: ``min ½‖ρ − r‖²_w + ‖A ρᵖ − m‖²/2ε``.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -250,30 +251,50 @@ def _solved(factors: list, rhs: Any) -> Any:
 def _dual(problem: _Linear, ridges: Sequence[float], tolerance: float) -> Any:
     """c of every frame, ``(K, n)``."""
     c = problem.start()
-    if isinstance(c, np.ndarray):
-        found = _compiled(problem, c, ridges, tolerance)
-        if found is not None:
-            return found
+    if not is_torch_array(c) or c.device.type == "cpu":
+        from phaserec.inverse import compiled  # numba takes a moment to load
+
+        arguments = _arguments(problem, ridges, tolerance)
+        if compiled.suits(arguments, math.prod(problem.r.shape)):
+            compiled.dual(*arguments)
+            return namespace(c).asarray(arguments[-1].T)
     anchor = 0 * c
     for ridge in ridges:
         c = anchor = _round(problem, ridge, c, anchor, tolerance)
     return c
 
 
-def _compiled(problem: _Linear, c: Any, ridges: Sequence[float], tolerance: float) -> Any:
-    """The same by compiled code, frame by frame; None where it is not there and takes longer."""
-    from phaserec.inverse import compiled  # numba takes a moment to load
-
-    base = np.broadcast_to(problem.ridge(), c.shape)
-    r, m, base, c = (np.ascontiguousarray(a.T) for a in (problem.r, problem.m, base, c))
-    arguments = (
-        *(problem.power, *problem.bands.of_bins, problem.bands.weights[:, 0].copy(), r, m, base),
-        *(np.array(ridges), tolerance, (_STEPS, _CUTS, _NOTHING), c),
+def _arguments(problem: _Linear, ridges: Sequence[float], tolerance: float) -> tuple[Any, ...]:
+    """What compiled code takes; c is the last, and holds the start."""
+    bands = problem.bands
+    start = problem.start()
+    base = np.broadcast_to(to_numpy(problem.ridge()), start.shape)
+    r, m, base, c, weights = (
+        np.array(to_numpy(a).T, order="C")
+        for a in (problem.r, problem.m, base, start, bands.weights[:, 0])
     )
-    if not compiled.suits(arguments, r.size):
-        return None
-    compiled.dual(*arguments)
-    return c.T
+    limits = _STEPS, _CUTS, _NOTHING
+    return (
+        problem.power,
+        *bands.of_bins,
+        weights,
+        r,
+        m,
+        base,
+        np.array(ridges),
+        tolerance,
+        limits,
+        c,
+    )
+
+
+def warm_up() -> None:
+    """Compile the code for numbers on a CPU, and keep it."""
+    from phaserec.inverse import compiled
+
+    one = np.ones((1, 1))
+    problem = _Linear(_map(one, one, one), one, one)
+    compiled.dual(*_arguments(problem, _EXACT, 1e-6))
 
 
 def _round(problem: _Linear, share: float, c: Any, anchor: Any, tolerance: float) -> Any:

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.optimize import nnls as scipy_nnls
 
-from phaserec.inverse import least_squares, mel_filters, nnls
+from phaserec.inverse import compiled, least_squares, mel_filters, nnls
 
 A = mel_filters(20, 128, 16000)
 W = np.full((65, 1), 2.0)
@@ -57,10 +57,11 @@ def test_both_machines_and_libraries_agree(monkeypatch):
     torch = pytest.importorskip("torch")
     m = bands(noise=0.5)
     monkeypatch.setenv("PHASEREC_MACHINE", "kernel")
-    compiled = nnls(A, m)
+    found = nnls(A, m)
+    np.testing.assert_allclose(nnls(A, torch.from_numpy(m)).numpy(), found)
     monkeypatch.setenv("PHASEREC_MACHINE", "arrays")
-    np.testing.assert_allclose(nnls(A, m), compiled, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(nnls(A, torch.from_numpy(m)).numpy(), compiled, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(nnls(A, m), found, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(nnls(A, torch.from_numpy(m)).numpy(), found, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -124,6 +125,33 @@ def test_batches_are_their_items_and_single_precision_stays():
     for one, item in zip(m, x, strict=True):
         np.testing.assert_allclose(nnls(A, one), item, rtol=1e-9, atol=1e-12)
     assert nnls(A, m.astype(np.float32)).dtype == np.float32
+
+
+def test_short_work_does_not_wait_for_compiling(monkeypatch):
+    monkeypatch.delenv("PHASEREC_MACHINE")
+    monkeypatch.setattr(compiled, "_is_compiled", lambda arguments: False)
+    monkeypatch.setattr(compiled, "_WAITED", compiled.Counter())
+    done = []
+    monkeypatch.setattr(compiled, "dual", lambda *arguments: done.append(arguments))
+    nnls(A, bands())
+    assert not done
+    monkeypatch.setattr(compiled, "_WORTH_COMPILING", 2 * 65 * 12)
+    nnls(A, bands())
+    assert len(done) == 1
+
+
+def test_warming_up_compiles_all_there_is():
+    """The code of other numbers, frames and bands is what was compiled then."""
+    least_squares.warm_up()
+    before = len(compiled.dual.signatures)
+    for power in (1, 2):
+        arguments = least_squares._arguments(
+            least_squares._Linear(least_squares._map(A, W, A), A.T.copy(), np.ones((20, 20))),
+            least_squares._QUICK,
+            10.0**-power,
+        )
+        compiled.dual(*arguments)
+    assert len(compiled.dual.signatures) == before
 
 
 def test_gradients():
