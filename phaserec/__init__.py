@@ -26,6 +26,7 @@ _HOME = {
     "mfcc_to_audio": "phaserec.inverse",
     "misi": "phaserec.api",
     "momentum": "phaserec.algorithms",
+    "phase": "phaserec.phase",
     "plot": "phaserec.plot",
     "projectors": "phaserec.projectors",
     "report": "phaserec.report",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from phaserec import evaluation as evaluation
     from phaserec import inverse as inverse
     from phaserec import measures as measures
+    from phaserec import phase as phase
     from phaserec import plot as plot
     from phaserec import projectors as projectors
     from phaserec import report as report

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phaserec._xp import Array, to_numpy
+from phaserec.phase import products
 from phaserec.stft import STFT
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 else:  # signatures can be read without it
     Axes = AxesImage = object
-
-KINDS = ("time", "frequency")
 
 
 def spectrogram(
@@ -110,7 +109,7 @@ def phase_derivative(
     ValueError
         If ``S`` is not a complex ``(F, T)``, ``kind`` is unknown, or matplotlib is missing.
     """
-    product = phase_products(_plane(S, stft), stft, kind)
+    product = products(_plane(S, stft), stft, kind)
     angle = np.angle(product)
     # The product of two neighbours: its level in dB is that of a power.
     quiet = decibels(np.sqrt(np.abs(product)), None, dynamic_range) <= -dynamic_range
@@ -253,44 +252,6 @@ def _sigma_ticks(ax: Axes, ordered: np.ndarray, zero: float) -> None:
         labels = ["0"] + [text for text, keep in zip(labels, inside, strict=True) if keep]
     ax.set_xticks(ticks, labels)
     ax.set_xticks([], minor=True)
-
-
-def phase_products(S: np.ndarray, stft: STFT, kind: str) -> np.ndarray:
-    """Products of neighbouring bins, whose angle is the deviation of a phase derivative.
-
-    ``S[f, t+1] S̄[f, t] e^{−2πi f H/N}`` turns by the instantaneous frequency less that of the
-    bin, and ``−S̄[f+1, t] S[f, t]`` by the delay from the centre of the window; sums of products
-    are means of the derivative with the power as weight.
-
-    Parameters
-    ----------
-    S : ndarray, shape (..., F, T)
-        Complex spectrogram.
-    stft : STFT
-        The transform.
-    kind : {"time", "frequency"}
-        Direction of the derivative.
-
-    Returns
-    -------
-    ndarray, shape (..., F, T − 1) or (..., F − 1, T)
-        Complex products.
-
-    Raises
-    ------
-    ValueError
-        If ``S`` is real or ``kind`` is unknown.
-    """
-    if not np.iscomplexobj(S):
-        raise ValueError("a phase derivative needs a complex spectrogram, got real values")
-    if kind == "time":
-        advance = 2 * np.pi * stft.hop_length / stft.n_fft * np.arange(S.shape[-2])[:, None]
-        turn = np.exp(-1j * advance).astype(S.dtype)
-        return S[..., 1:] * np.conj(S[..., :-1]) * turn
-    if kind == "frequency":
-        # A frame begins half a transform before its centre, which alternates the sign of bins.
-        return -np.conj(S[..., 1:, :]) * S[..., :-1, :]
-    raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, KINDS))}")
 
 
 def decibels(magnitudes: np.ndarray, ref: float | None, dynamic_range: float) -> np.ndarray:

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from phaserec import STFT, plot
+from phaserec import STFT, phase, plot
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 matplotlib.use("Agg")
@@ -79,7 +79,7 @@ def test_quiet_bins_are_blank_and_angles_are_wrapped():
     shown = np.isfinite(np.ma.filled(image.get_array(), np.nan))
     assert shown[32].all() and not shown[60:, 5:-5].any()
     noise = stft(np.random.default_rng(0).standard_normal(4000))
-    angles = np.angle(plot.phase_products(noise, stft, "time"))
+    angles = np.angle(phase.products(noise, stft, "time"))
     assert np.abs(angles).max() <= np.pi
 
 

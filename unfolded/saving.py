@@ -6,6 +6,7 @@ where the number of sources is free), and how the ``estimator`` and the ``invers
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,35 @@ def upgraded_state(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> di
     if config["inversion"] is not None:
         layers = format1.upgraded_state(layers, config["inversion"])
     return found | {_INVERSION + key: tensor for key, tensor in layers.items()}
+
+
+def check_layers(config: Mapping[str, Any], state: Mapping[str, Tensor], name: str) -> None:
+    """Find what is of other layers before any are made, which can take long.
+
+    Parameters
+    ----------
+    config : dict
+        The configuration, of any format; nothing in it is taken for granted.
+    state : dict of str to Tensor
+        Weights by name.
+    name : str
+        What the weights are, for the message.
+
+    Raises
+    ------
+    ValueError
+        If more layers are described than there are weights for.
+    """
+    numbered = (re.match(r"inversion\.(?:layers|correction)\.(\d+)\.", key) for key in state)
+    found = {match[1] for match in numbered if match}
+    layers = config.get("inversion")
+    layers = layers if isinstance(layers, Mapping) else {}
+    told = layers.get("n_layers")
+    if found and isinstance(told, int) and told > len(found) and not layers.get("tied"):
+        raise ValueError(
+            f"checkpoint {name!r} is of another architecture: it has weights of {len(found)} "
+            f"layers, not n_layers={told}"
+        )
 
 
 def read_weights(folder: Any) -> dict[str, Tensor]:

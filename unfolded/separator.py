@@ -12,10 +12,11 @@ from phaserec._files import check_name
 from unfolded.checkpoints import load_into, read_state
 from unfolded.estimators import ESTIMATORS, Estimate
 from unfolded.layers.inversion import UnfoldedInversion
-from unfolded.nn.modules import describe, describe_stft, rebuild, rebuild_stft
+from unfolded.nn.modules import describe, rebuild, rebuild_stft
 from unfolded.saving import (
     DEFAULT_MODEL,
     FORMAT,
+    check_layers,
     model_files,
     read_config,
     upgraded_config,
@@ -232,7 +233,7 @@ class Separator(nn.Module):
         """
         return {
             "format": FORMAT,
-            "stft": describe_stft(self.stft),
+            "stft": self.stft.settings,
             "sample_rate": self.sample_rate,
             "targets": self.targets,
             "estimator": None if self.estimator is None else describe(self.estimator, ESTIMATORS),
@@ -294,8 +295,10 @@ class Separator(nn.Module):
         """
         config_file, weights_file = model_files(folder)
         config = read_config(config_file)
+        weights = read_state(weights_file)
+        check_layers(config, weights, str(weights_file))
         separator = cls._from_config(config, estimator, inversion, str(config_file))
-        state = upgraded_state(read_state(weights_file), config)
+        state = upgraded_state(weights, config)
         precisions = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(precisions) == 1:
             separator.to(precisions.pop())

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from phaserec._caching import VARIABLE, cache_folder
 from phaserec.commands.console import watched
 from phaserec.inverse import least_squares
-from phaserec.kernels.cpu.caching import VARIABLE, cache_folder
 from phaserec.solving import warm_up
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from phaserec.kernels.cpu.caching import is_kept, jitted
+from phaserec._caching import is_kept, jitted
 from phaserec.solving.dispatch import ARRAYS, KERNEL, VARIABLE
 
 # Values of bins that the arrays do while this is compiled, and what they have done in vain.

@@ -8,7 +8,8 @@ from io import BytesIO
 
 import numpy as np
 
-from phaserec.plot import decibels, phase_products
+from phaserec.phase import products
+from phaserec.plot import decibels
 from phaserec.report.model import Track
 from phaserec.stft import STFT
 
@@ -142,7 +143,7 @@ def draw(track: Track, stft: STFT, length: int, top: float) -> dict[str, bytes]:
     for key, kind in (("frequency", "time"), ("delay", "frequency")):
         if S.shape[-1] == 1 and kind == "time":
             continue  # one frame does not advance
-        images[key] = _phase(phase_products(S, stft, kind).mean(axis=0), top)
+        images[key] = _phase(products(S, stft, kind).mean(axis=0), top)
     error = None
     if track.reference is not None:
         error = np.abs(S - transform(track.reference, stft, length))

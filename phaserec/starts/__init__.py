@@ -8,7 +8,9 @@ from phaserec.starts.registry import STARTS, Start, find, names, start, usual
 
 # isort: split
 # Importing a family registers it, in the order of the choices.
+from phaserec.starts.pghi import pghi
 from phaserec.starts.plain import mixture, random, zero
+from phaserec.starts.rtpghi import rtpghi, rtpghi_la
 
 __all__ = [
     "STARTS",
@@ -16,7 +18,10 @@ __all__ = [
     "find",
     "mixture",
     "names",
+    "pghi",
     "random",
+    "rtpghi",
+    "rtpghi_la",
     "start",
     "usual",
     "zero",

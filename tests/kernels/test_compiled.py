@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phaserec import _caching as caching
 from phaserec.kernels import cpu
-from phaserec.kernels.cpu import caching
 
 MODULES_OF_THE_KERNEL = sorted(path.name for path in Path(cpu.__file__).parent.glob("*.py"))
 
@@ -251,7 +251,7 @@ os.environ.pop("PHASEREC_CACHE_DIR", None)
 def unknown(uid):
     raise KeyError(uid)
 pwd.getpwuid = unknown
-from phaserec.kernels.cpu import caching
+from phaserec import _caching as caching
 print(caching.cache_folder(), caching.read("name"), caching.write("name", b""))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -263,7 +263,7 @@ def digest(tmp_path):
     """Copy of the kernel's modules, and what their digest is."""
     folder = tmp_path / "cpu"
     shutil.copytree(Path(cpu.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    yield folder, lambda: caching.engine_digest.__wrapped__(folder)
+    yield folder, lambda: caching.folder_digest.__wrapped__(folder)
 
 
 def test_the_same_modules_give_the_same_digest(digest):

@@ -343,7 +343,10 @@ def test_files_that_do_not_fit(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     small = config["estimator"]["arguments"]
     cases = [
-        ({"inversion": config["inversion"] | {"n_layers": 3}}, "another architecture: .* missing"),
+        (
+            {"inversion": config["inversion"] | {"n_layers": 999}},
+            "weights of 2 layers, not n_layers=999",
+        ),
         ({"inversion": None}, "another architecture: .* unknown, such as inversion"),
         (
             {"estimator": {"class": "gru", "arguments": small | {"hidden": 9}}},

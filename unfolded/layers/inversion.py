@@ -161,6 +161,23 @@ class UnfoldedInversion(nn.Module):
             {name: value for name, value in (defaults | start).items() if name not in self.axes}
             for start in starts
         ]
+        self.correction: nn.Module | None = None
+        self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None
+        self.set_correction(correction)
+
+    def set_correction(self, correction: nn.Module | Sequence[nn.Module] | None) -> None:
+        """Replace the corrections.
+
+        Parameters
+        ----------
+        correction : nn.Module or sequence of K of them, or None
+            As for the class.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many as layers.
+        """
         if isinstance(correction, Sequence | nn.ModuleList):
             if len(correction) != self.n_layers:
                 raise ValueError(
@@ -169,7 +186,6 @@ class UnfoldedInversion(nn.Module):
                 )
             correction = nn.ModuleList(correction)
         self.correction = correction
-        self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None
         self._freeze_unreached()
 
     def _of_layer(self, given: Mapping[str, Any], k: int) -> dict[str, Any]:
@@ -237,14 +253,12 @@ class UnfoldedInversion(nn.Module):
         correction, hyper = arguments.pop("correction"), arguments.pop("hyper")
         # What does not hold together is found before corrections of any size are made.
         network = cls(**arguments, **hyper, stft=stft)
-        if isinstance(correction, list):
-            if len(correction) != network.n_layers:
-                raise ValueError(f"{len(correction)} corrections for {network.n_layers} layers")
-            network.correction = nn.ModuleList(
-                rebuild(each, CORRECTIONS, "correction") for each in list(correction)
-            )
+        if isinstance(correction, list) and len(correction) == network.n_layers:
+            network.set_correction([rebuild(c, CORRECTIONS, "correction") for c in correction])
+        elif isinstance(correction, dict):
+            network.set_correction(rebuild(correction, CORRECTIONS, "correction"))
         elif correction is not None:
-            network.correction = rebuild(correction, CORRECTIONS, "correction")
+            raise ValueError(f"correction must be one, or {network.n_layers} of them")
         return network
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -20,7 +20,6 @@ _STFT = "STFT"
 _MOST_TENSORS = 4000
 # Packages that are imported without anybody's choice; what a file may name of them has names.
 _NOBODYS = ("torch", "unfolded")
-_STFT_ARGUMENTS = ("n_fft", "hop_length", "win_length", "window", "center", "pad_mode")
 
 
 class Described(nn.Module):
@@ -61,24 +60,8 @@ class Described(nn.Module):
         return module
 
 
-def describe_stft(stft: STFT) -> dict[str, Any]:
-    """Arguments of a transform, as JSON holds them.
-
-    Parameters
-    ----------
-    stft : STFT
-        The transform.
-
-    Returns
-    -------
-    dict
-        Arguments by name.
-    """
-    return {name: getattr(stft, name) for name in _STFT_ARGUMENTS}
-
-
 def rebuild_stft(description: Mapping[str, Any]) -> STFT:
-    """Transform of :func:`describe_stft`.
+    """Transform of its settings, as JSON holds them.
 
     Parameters
     ----------
@@ -123,7 +106,7 @@ def describe(module: nn.Module, registry: Registry[type[nn.Module]]) -> dict[str
         arguments = None if _takes_arguments(kind) else {}
     if arguments is not None:
         arguments = {
-            key: {_STFT: describe_stft(value)} if isinstance(value, STFT) else value
+            key: {_STFT: value.settings} if isinstance(value, STFT) else value
             for key, value in arguments.items()
         }
     return {

@@ -172,7 +172,7 @@ def _build_inversion(
         correction = config.correction
         number = 1 if correction.tied else inversion.n_layers
         made = [_build_correction(correction, known, any_order) for _ in range(number)]
-        inversion.correction = made[0] if correction.tied else nn.ModuleList(made)
+        inversion.set_correction(made[0] if correction.tied else made)
     return inversion
 
 

@@ -15,7 +15,7 @@ import numba
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-from phaserec.kernels.cpu import caching
+from phaserec import _caching as caching
 from phaserec.kernels.cpu.rules import FINISH, RULE, Rules
 
 _LOCK = threading.RLock()

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, typeof
 
+from phaserec._caching import jitted
 from phaserec.kernels.cpu import handover
-from phaserec.kernels.cpu.caching import jitted
 from phaserec.kernels.cpu.fft import Plan, forward, inverse, merge, split
 from phaserec.kernels.cpu.handover import FIRST, LEFT, LINE, RANGES, SEAMS, meet, read, wait, write
 from phaserec.kernels.cpu.lanes import load, prefetch, select, spread, store

@@ -21,7 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from phaserec.kernels.cpu.caching import jitted
+from phaserec._caching import jitted
 from phaserec.kernels.cpu.lanes import Pointer, is_real_array, load, store
 
 RADICES = (8, 5, 4, 3, 2)

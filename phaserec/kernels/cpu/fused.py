@@ -9,10 +9,11 @@ from typing import Any
 import numba
 import numpy as np
 
+from phaserec import _caching as caching
 from phaserec._coverage import gain_table
 from phaserec._xp import Array, dtype_name, is_complex, is_torch_array, namespace, to_numpy
 from phaserec.algorithms import Algorithm, Configured, configure
-from phaserec.kernels.cpu import caching, compiled
+from phaserec.kernels.cpu import compiled
 from phaserec.kernels.cpu.copies import Copies
 from phaserec.kernels.cpu.engine import Cycle, Pass, iterate
 from phaserec.kernels.cpu.fft import is_fast_size
@@ -156,6 +157,8 @@ class _Translation:
         The passes.
     codes : dict of int to Code
         Code of every program, by its ``id``.
+    mixes : bool
+        Whether samples of one source depend on those of others.
     mixture_row : bool
         Whether the side signals begin with the mixture.
     reads_spectrogram : bool
@@ -164,6 +167,7 @@ class _Translation:
 
     plan: Plan
     codes: dict[int, Code]
+    mixes: bool
     mixture_row: bool
     reads_spectrogram: bool
 
@@ -191,7 +195,7 @@ def _translated(
         id(p): write(p, mixture_row=mixture_row, dtype=dtype, weights=weights)
         for p in passes.programs
     }
-    return _Translation(passes, codes, mixture_row, reads_X and not consistent)
+    return _Translation(passes, codes, mixes, mixture_row, reads_X and not consistent)
 
 
 class Fused:
@@ -237,6 +241,14 @@ class Fused:
         self.coupled = any(code.coupled for code in self.codes.values())
         self.batch = problem.magnitudes.shape[: -2 if problem.mixture is None else -3]
         self.init = init
+        self.items = [(index, slice(None)) for index in np.ndindex(*self.batch)]
+        together = self.coupled or translation.mixes or problem.mixture is None
+        # Phases are drawn for all sources, frame after frame.
+        if not together and self.kind != "random":
+            # One source after another: fewer rows of samples are in use at a time, each of them on
+            # a page of its own.
+            each = [slice(j, j + 1) for j in range(problem.magnitudes.shape[-3])]
+            self.items = [(index, source) for index, _ in self.items for source in each]
 
     def run(self, n_iter: int, rng: Any) -> Generator[float, None, Array]:
         """Do iterations, some at a time.
@@ -259,10 +271,9 @@ class Fused:
             Waveforms, in the library of the magnitudes.
         """
         run = self._begin(rng, whole=False)
-        items = list(np.ndindex(*self.batch))
-        for k, index in enumerate(items):
-            for done in self._item(run, index, n_iter):
-                yield (k + done / n_iter) / len(items)
+        for k, item in enumerate(self.items):
+            for done in self._item(run, *item, n_iter):
+                yield (k + done / n_iter) / len(self.items)
         return self._result(run)
 
     def trajectory(self, n_iter: int, rng: Any) -> Iterator[Array]:
@@ -281,7 +292,7 @@ class Fused:
             Waveforms after one more iteration.
         """
         run = self._begin(rng, whole=True)
-        items = [self._item(run, index, n_iter, each=True) for index in np.ndindex(*self.batch)]
+        items = [self._item(run, *item, n_iter, each=True) for item in self.items]
         for done in zip(*items, strict=True):
             if done[0]:
                 yield self._result(run)
@@ -307,9 +318,15 @@ class Fused:
         return namespace(like).asarray(run.waveforms)
 
     def _item(
-        self, begun: "_Run", index: tuple[int, ...], n_iter: int, *, each: bool = False
+        self,
+        begun: "_Run",
+        index: tuple[int, ...],
+        sources: slice,
+        n_iter: int,
+        *,
+        each: bool = False,
     ) -> Iterator[int]:
-        """Solve one item of the batch, and yield the iterations done.
+        """Solve some sources of an item of the batch, and yield the iterations done.
 
         With ``each`` it does them one by one, and the waveforms are there after each.
         """
@@ -318,12 +335,13 @@ class Fused:
         if problem.lengths is not None:
             length = int(problem.lengths[index[: problem.lengths.ndim]])
         n_frames = stft.n_frames(length)
-        V = to_numpy(problem.magnitudes)[index][..., :n_frames].reshape(-1, stft.n_bins, n_frames)
+        shape = -1, stft.n_bins, n_frames
+        V = to_numpy(problem.magnitudes)[index][..., :n_frames].reshape(shape)[sources]
         J = len(V)
         W = None
         if problem.weights is not None:
             W = np.broadcast_to(to_numpy(problem.weights), problem.magnitudes.shape)[index]
-            W = W[..., :n_frames].reshape(V.shape).astype(self.dtype)
+            W = W[..., :n_frames].reshape(shape)[sources].astype(self.dtype)
         grid = _grid(stft, n_frames, length, self.dtype)
         copies = _copies(stft, n_frames, length, self.dtype)
         mixture = None if problem.mixture is None else to_numpy(problem.mixture[index])
@@ -369,7 +387,8 @@ class Fused:
             if not program.reads("given"):
                 turns.run(X, n, threads)
             elif begun.given is not None:
-                turns.run(begun.given[index][..., :n_frames].reshape(V.shape), n, threads)
+                start = begun.given[index][..., :n_frames].reshape(shape)[sources]
+                turns.run(start, n, threads)
             else:
                 turns.run_once(self._phase_parts(begun.rng, V.shape), _BLOCKS)
             if copies is not None:  # one pass at a time
@@ -383,7 +402,8 @@ class Fused:
                 copies.show(signal)
 
         def write() -> None:
-            grid.from_rows(signal, begun.waveforms[index].reshape(J, -1)[:, :length])
+            out = begun.waveforms[index].reshape(-1, problem.length)[sources]
+            grid.from_rows(signal, out[:, :length])
 
         done = 0
         for moves, n, last in self._schedule(n_iter, V.size, each):

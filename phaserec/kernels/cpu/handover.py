@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from phaserec.kernels.cpu.caching import jitted
+from phaserec._caching import jitted
 from phaserec.kernels.cpu.sweep import moved
 
 # Entries of a line, which is two cache lines long: processors fetch pairs.

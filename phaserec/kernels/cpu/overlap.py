@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from phaserec.kernels.cpu.caching import jitted
+from phaserec._caching import jitted
 from phaserec.kernels.cpu.lanes import Emit, Pointer, load, spread, store
 
 

@@ -4,7 +4,7 @@ A tile holds, for the pairs p = first .. first + count - 1 of a block of frames,
 ``p - first`` and bin h - p in row ``count + p - first``. Frames past the last one read as zero.
 """
 
-from phaserec.kernels.cpu.caching import jitted
+from phaserec._caching import jitted
 from phaserec.kernels.cpu.lanes import (
     load,
     prefetch,

@@ -110,10 +110,10 @@ def is_kept(name: str) -> bool:
 
 
 @cache
-def engine_digest(folder: Path) -> str:
-    """Digest of the modules of a folder and of what compiles them."""
+def folder_digest(folder: Path) -> str:
+    """Digest of the modules of a folder, and of what compiles and keeps them."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in [*sorted(folder.glob("*.py")), Path(__file__)]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)} ".encode() + content)
     versions = (numba.__version__, llvmlite.__version__, sys.version)
@@ -121,8 +121,8 @@ def engine_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-class EngineCache(NullCache):
-    """Code of a function of the engine, for numba to find.
+class CodeCache(NullCache):
+    """Code of a function, for numba to find; it is made anew when a module of its folder changes.
 
     Numba would put it beside the module: an uninstalled package then leaves a folder behind that
     Python takes for a package of that name, and an installation that cannot be written to could not
@@ -136,7 +136,7 @@ class EngineCache(NullCache):
 
     def file(self, signature: Any, codegen: Any) -> str:
         """Name of the file of a signature."""
-        key = (signature, codegen.magic_tuple(), engine_digest(self._folder))
+        key = (signature, codegen.magic_tuple(), folder_digest(self._folder))
         return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}"
 
     def load_overload(self, signature: Any, context: Any) -> Any:
@@ -156,11 +156,11 @@ class EngineCache(NullCache):
 
 @cache
 def _say_once() -> None:
-    LOGGER.info("compiling the kernel for its first use …")
+    LOGGER.info("compiling for the first use …")
 
 
 def jitted(function: Callable[..., Any]) -> Any:
-    """Compile a function, which calls what is in its folder, when it is first called; keep it."""
+    """Compile a function when it is first called, and keep the code."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = EngineCache(function)
+    dispatcher._cache = CodeCache(function)
     return dispatcher

@@ -1,0 +1,64 @@
+"""Phase gradient heap integration in real time: frame after frame, each from the one before."""
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+
+from phaserec._typing import Generator, Measurable
+from phaserec._xp import Array
+from phaserec.starts.gradient import along_frequency, along_time, central, with_phases
+from phaserec.starts.heap import integrate, spreader
+from phaserec.starts.registry import start
+from phaserec.stft import STFT
+
+_CITE = "Průša & Søndergaard, DAFx 2016"
+
+
+@start(cite=_CITE)
+def rtpghi(p: Measurable, rng: Generator) -> Array:
+    """Real-time phase gradient heap integration: a frame's phases from it and earlier frames.
+
+    As :func:`phaserec.starts.pghi.pghi`, but the heap holds this frame and the one before, whose
+    phases are final. Derivatives along time come from this frame and the two before it, and what is
+    faint is so next to the largest bin that has been.
+    """
+    return _by_frames(p, rng, _backward)
+
+
+@start(cite=_CITE)
+def rtpghi_la(p: Measurable, rng: Generator) -> Array:
+    """Real-time phase gradient heap integration with a look-ahead of one frame.
+
+    Derivatives along time come from the frames before and after; nearly as good as offline.
+    """
+    return _by_frames(p, rng, central)
+
+
+def _backward(L: np.ndarray) -> np.ndarray:
+    """Derivative of ``(T, F)`` along time, of second order, from what has been."""
+    change = np.zeros_like(L)
+    change[1:2] = L[1:2] - L[:1]
+    change[2:] = 0.5 * (3 * L[2:] - 4 * L[1:-1] + L[:-2])
+    return change
+
+
+def _by_frames(
+    p: Measurable, rng: Generator, derivative: Callable[[np.ndarray], np.ndarray]
+) -> Array:
+    """Integrate over two frames at a time, the first of them known."""
+    stft = cast(STFT, p.stft)
+
+    def phases(V: np.ndarray, L: np.ndarray, faint: np.ndarray) -> np.ndarray:
+        phase, spread = np.zeros_like(V), spreader(V.size)
+        advance, slope = along_time(L, stft), along_frequency(derivative(L), stft)
+        reached = faint.copy()
+        for t in range(len(V)):
+            pair = slice(max(t - 1, 0), t + 1)
+            known = np.flatnonzero(~faint[t - 1]) if t else np.zeros(0, np.int64)
+            integrate(
+                spread, V[pair], advance[pair], slope[pair], phase[pair], reached[pair], known
+            )
+        return phase
+
+    return with_phases(p, rng, phases, causal=True)
