@@ -201,12 +201,12 @@ def rows(
         yield row
 
 
-def mean(values: list[float]) -> str:
+def mean(values: list[float], digits: int) -> str:
     """Mean with its 95 % bootstrap interval over recordings."""
     data = np.asarray(values)
     drawn = np.random.default_rng(0).integers(len(data), size=(2000, len(data)))
     low, high = np.quantile(data[drawn].mean(1), (0.025, 0.975))
-    return f"{data.mean():.1f} [{low:.1f}, {high:.1f}]"
+    return f"{data.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def table(title: str, header: list[str], body: list[list[str]]) -> str:
@@ -236,13 +236,13 @@ def ordered(found: list[dict], key: str) -> list[Any]:
 
 def by_start(found: list[dict], column: str, title: str, keys: tuple[str, ...], n: int) -> str:
     """Means after n iterations: a line for each case, a column for each start."""
-    names = ordered(found, "start")
+    names, digits = ordered(found, "start"), 2 if column in ("pesq", "estoi") else 1
     body = []
     for case in dict.fromkeys(tuple(row[key] for key in keys) for row in found):
         facts = dict(zip(keys, case, strict=True))
         values = [pick(found, column, start=s, iteration=n, **facts) for s in names]
         if all(values):
-            body.append([*map(str, case), *(mean(list(v.values())) for v in values)])
+            body.append([*map(str, case), *(mean(list(v.values()), digits) for v in values)])
     return table(title, [*keys, *names], body)
 
 
@@ -319,8 +319,8 @@ def page(found: list[dict], mixtures: bool) -> str:
     )
     text += table(title, header, times(fast, None))
     title = (
-        "The same until −30 dB. 0.00 is where random phases do not lead there in 100 iterations, and "
-        "the start does."
+        "The same until −30 dB. 0.00 is where random phases do not lead there in 100 iterations, "
+        "and the start does."
     )
     text += table(title, header, times(fast, -30.0))
     speech = [row for row in fast if row["kind"] == "speech" and row["window"] == "hann"]
