@@ -202,8 +202,10 @@ def rows(
 
 
 def mean(values: list[float], digits: int) -> str:
-    """Mean with its 95 % bootstrap interval over recordings."""
+    """Mean with its 95 % bootstrap interval over recordings, if there are several."""
     data = np.asarray(values)
+    if len(data) == 1:
+        return f"{data[0]:.{digits}f}"
     drawn = np.random.default_rng(0).integers(len(data), size=(2000, len(data)))
     low, high = np.quantile(data[drawn].mean(1), (0.025, 0.975))
     return f"{data.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
@@ -297,9 +299,10 @@ def page(found: list[dict], mixtures: bool) -> str:
         keys = ("magnitudes", "overlap", "algorithm")
         for kind in ordered(found, "kind"):
             some = [row for row in found if row["kind"] == kind]
-            title = f"SI-SDR in dB after {{}} iterations, {kind}."
-            return_to = by_start(some, "si_sdr", title.format(0), keys, 0)
-            text += return_to + by_start(some, "si_sdr", title.format(20), keys, 20)
+            first = [row for row in some if row["algorithm"] == ordered(some, "algorithm")[0]]
+            text += by_start(first, "si_sdr", f"SI-SDR in dB of the start, {kind}.", keys[:2], 0)
+            title = f"SI-SDR in dB after 20 iterations, {kind}."
+            text += by_start(some, "si_sdr", title, keys, 20)
         return text
     for kind in ordered(found, "kind"):
         some = [row for row in found if row["kind"] == kind]
@@ -396,7 +399,7 @@ def main() -> None:
         writer.writeheader()
         for row in found:
             writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-    stem.with_suffix(".rst").write_text(page(found, mixtures))
+    stem.with_suffix(".rst").write_text(page(found, mixtures).rstrip() + "\n")
     if not mixtures:
         draw(found, stem.with_suffix(".svg"))
 
