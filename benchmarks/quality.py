@@ -201,12 +201,14 @@ def rows(
         yield row
 
 
-def mean(values: list[float]) -> str:
-    """Mean with its 95 % bootstrap interval over recordings."""
+def mean(values: list[float], digits: int) -> str:
+    """Mean with its 95 % bootstrap interval over recordings, if there are several."""
     data = np.asarray(values)
+    if len(data) == 1:
+        return f"{data[0]:.{digits}f}"
     drawn = np.random.default_rng(0).integers(len(data), size=(2000, len(data)))
     low, high = np.quantile(data[drawn].mean(1), (0.025, 0.975))
-    return f"{data.mean():.1f} [{low:.1f}, {high:.1f}]"
+    return f"{data.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def table(title: str, header: list[str], body: list[list[str]]) -> str:
@@ -236,13 +238,13 @@ def ordered(found: list[dict], key: str) -> list[Any]:
 
 def by_start(found: list[dict], column: str, title: str, keys: tuple[str, ...], n: int) -> str:
     """Means after n iterations: a line for each case, a column for each start."""
-    names = ordered(found, "start")
+    names, digits = ordered(found, "start"), 2 if column in ("pesq", "estoi") else 1
     body = []
     for case in dict.fromkeys(tuple(row[key] for key in keys) for row in found):
         facts = dict(zip(keys, case, strict=True))
         values = [pick(found, column, start=s, iteration=n, **facts) for s in names]
         if all(values):
-            body.append([*map(str, case), *(mean(list(v.values())) for v in values)])
+            body.append([*map(str, case), *(mean(list(v.values()), digits) for v in values)])
     return table(title, [*keys, *names], body)
 
 
@@ -297,9 +299,10 @@ def page(found: list[dict], mixtures: bool) -> str:
         keys = ("magnitudes", "overlap", "algorithm")
         for kind in ordered(found, "kind"):
             some = [row for row in found if row["kind"] == kind]
-            title = f"SI-SDR in dB after {{}} iterations, {kind}."
-            return_to = by_start(some, "si_sdr", title.format(0), keys, 0)
-            text += return_to + by_start(some, "si_sdr", title.format(20), keys, 20)
+            first = [row for row in some if row["algorithm"] == ordered(some, "algorithm")[0]]
+            text += by_start(first, "si_sdr", f"SI-SDR in dB of the start, {kind}.", keys[:2], 0)
+            title = f"SI-SDR in dB after 20 iterations, {kind}."
+            text += by_start(some, "si_sdr", title, keys, 20)
         return text
     for kind in ordered(found, "kind"):
         some = [row for row in found if row["kind"] == kind]
@@ -319,8 +322,8 @@ def page(found: list[dict], mixtures: bool) -> str:
     )
     text += table(title, header, times(fast, None))
     title = (
-        "The same until −30 dB. 0.00 is where random phases do not lead there in 100 iterations, and "
-        "the start does."
+        "The same until −30 dB. 0.00 is where random phases do not lead there in 100 iterations, "
+        "and the start does."
     )
     text += table(title, header, times(fast, -30.0))
     speech = [row for row in fast if row["kind"] == "speech" and row["window"] == "hann"]
@@ -396,7 +399,7 @@ def main() -> None:
         writer.writeheader()
         for row in found:
             writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-    stem.with_suffix(".rst").write_text(page(found, mixtures))
+    stem.with_suffix(".rst").write_text(page(found, mixtures).rstrip() + "\n")
     if not mixtures:
         draw(found, stem.with_suffix(".svg"))
 

@@ -15,8 +15,8 @@ import numpy as np
 
 # Buckets for each factor of e in magnitude: 0.087 dB.
 FINENESS = 100
-# Bins that Python does in the time in which numba is loaded.
-_FEW = 50_000
+# Bins that Python does sooner than numba is loaded.
+_FEW = 20_000
 
 
 def spreader(n_bins: int) -> Any:
@@ -32,7 +32,8 @@ def spreader(n_bins: int) -> Any:
     callable
         The loop.
     """
-    return _spread if n_bins < _FEW else _compiled()
+    loaded = _compiled.cache_info().currsize
+    return _spread if n_bins < _FEW and not loaded else _compiled()
 
 
 @cache
