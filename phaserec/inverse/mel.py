@@ -111,7 +111,7 @@ def mel_to_audio(
         Real dtype of the result; default that of ``M``. (That of librosa is float32.)
     joint : int, default 0
         Iterations more in which the magnitudes follow too, on the way to what has the mel values
-        (:class:`phaserec.inverse.BandProblem`). One costs some ten of the others.
+        (:class:`phaserec.inverse.BandProblem`). One costs some tens of the others.
     rng : Seed, optional
         Source of random phases.
 
