@@ -96,8 +96,8 @@ def magnitude_error(S: Array, p: Measurable) -> Array:
     array, shape (...)
         One value per batch item.
     """
-    S, _ = _spectrogram(S, p)
-    return _squared_norm(S - p.mag(S), p)
+    S, xp = _spectrogram(S, p)
+    return _squared_norm(xp.abs(S) - p.nearest(S), p)
 
 
 def spectral_convergence(S: Array, p: Measurable) -> Array:

@@ -191,6 +191,11 @@ class Problem:
             return self.weights
         return shares(self.magnitudes)
 
+    def nearest(self, S: ArrayT) -> ArrayT:
+        """Magnitudes that P_mag gives S, ``(..., J, F, T)``: the target ones, whatever S is."""
+        magnitudes: Any = self.magnitudes
+        return magnitudes
+
     def mag(self, S: ArrayT) -> ArrayT:
         """P_mag: give S the target magnitudes, ``(..., J, F, T)``."""
         return projectors.magnitude(S, self.magnitudes)

@@ -1,6 +1,7 @@
 """Phases and magnitudes at once: a problem whose magnitudes are known by the values of bands."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from phaserec import projectors
 from phaserec._typing import Array, ArrayT, Number
@@ -77,9 +78,9 @@ class BandProblem(Problem):
     def _facts(self) -> dict[str, object]:
         return {**super()._facts(), "bands": self.bands}
 
-    def mag(self, S: ArrayT) -> ArrayT:
-        """P_mag: give S the values of bands, ``(..., F, T)``, phases kept."""
-        near = nearest_magnitudes(
+    def nearest(self, S: ArrayT) -> ArrayT:
+        """Magnitudes with the values of bands that are nearest to those of S, ``(..., F, T)``."""
+        near: Any = nearest_magnitudes(
             self.bands.matrix,
             self.sums,
             namespace(S).abs(S),
@@ -87,7 +88,11 @@ class BandProblem(Problem):
             weights=self.stft.bin_weights,
             exact=self.exact,
         )
-        return projectors.magnitude(S, near)
+        return near
+
+    def mag(self, S: ArrayT) -> ArrayT:
+        """P_mag: give S the values of bands, ``(..., F, T)``, phases kept."""
+        return projectors.magnitude(S, self.nearest(S))
 
     def scaled(self, factor: Number) -> "BandProblem":
         """The problem with sums of magnitudes ``factor`` times as large."""
