@@ -17,9 +17,13 @@ _HOME = {
     "audio": "phaserec.audio",
     "evaluation": "phaserec.evaluation",
     "griffinlim": "phaserec.api",
+    "inverse": "phaserec.inverse",
     "invert": "phaserec.api",
     "iterate": "phaserec.solving",
     "measures": "phaserec.measures",
+    "mel_to_audio": "phaserec.inverse",
+    "mel_to_stft": "phaserec.inverse",
+    "mfcc_to_audio": "phaserec.inverse",
     "misi": "phaserec.api",
     "momentum": "phaserec.algorithms",
     "phase": "phaserec.phase",
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from phaserec import algorithms as algorithms
     from phaserec import audio as audio
     from phaserec import evaluation as evaluation
+    from phaserec import inverse as inverse
     from phaserec import measures as measures
     from phaserec import phase as phase
     from phaserec import plot as plot
@@ -49,6 +54,9 @@ if TYPE_CHECKING:
     from phaserec.api import griffinlim as griffinlim
     from phaserec.api import invert as invert
     from phaserec.api import misi as misi
+    from phaserec.inverse import mel_to_audio as mel_to_audio
+    from phaserec.inverse import mel_to_stft as mel_to_stft
+    from phaserec.inverse import mfcc_to_audio as mfcc_to_audio
     from phaserec.problem import Problem as Problem
     from phaserec.solving import iterate as iterate
     from phaserec.starts import start as start

@@ -160,7 +160,7 @@ def _say_once() -> None:
 
 
 def jitted(function: Callable[..., Any]) -> Any:
-    """Compile a function when it is first called, and keep the code."""
+    """Compile a function, which calls what is in its folder, when it is first called; keep it."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     dispatcher._cache = CodeCache(function)
     return dispatcher

@@ -115,6 +115,9 @@ class Transform(Protocol):
 class Measurable(Projectors[A], Protocol[A]):
     """Projectors whose spectrograms can be measured: what objectives and starts also read."""
 
+    def nearest(self, S: A, /) -> A:
+        """Magnitudes that P_mag gives S, ``(..., J, F, T)``."""
+
     @property
     def stft(self) -> TwoSided:
         """The transform."""

@@ -65,8 +65,8 @@ def invert(
     n_iter : int, default 20
         Number of iterations.
     init : str or complex array, optional
-        Initial phase: name of a start (:mod:`phaserec.starts`), or that of a spectrogram; by
-        default that of the mixture, or random without one.
+        Initial phase: name of a start (:mod:`phaserec.starts`), or that of a spectrogram. By
+        default (``"auto"``) that of the mixture, or without one phase gradient heap integration.
     length : int, optional
         Length of the waveforms in samples, needed only without a mixture waveform.
     lengths : array_like of int, optional
@@ -258,7 +258,7 @@ def griffinlim(
     _check_drop_in(momentum, init)
     n_iter = as_int("n_iter", n_iter, 0)
     V = as_array("S", S)
-    kind = None if dtype is None else _real_dtype(V, dtype)
+    kind = None if dtype is None else real_type(V, dtype)
     n_fft = _n_fft(V, n_fft)
     hop = max((win_length or n_fft) // 4, 1) if hop_length is None else hop_length
     stft = _forgiving(STFT(n_fft, hop, win_length, window, center, False, pad_mode))
@@ -333,7 +333,7 @@ def _n_fft(magnitudes: Array, n_fft: int | None) -> int:
     return 2 * (shape[-2] - 1) if n_fft is None else n_fft
 
 
-def _real_dtype(V: Array, dtype: DType) -> Any:
+def real_type(V: Array, dtype: DType) -> Any:
     """The dtype of the library of V that has the name of a dtype of any library."""
     try:
         name = np.dtype(cast(np.dtype, dtype)).name

@@ -14,6 +14,7 @@ from phaserec.commands.console import run_command
 from phaserec.commands.options import (
     beginning_options,
     json_option,
+    mel_options,
     report_option,
     seconds_option,
     signal_options,
@@ -39,6 +40,7 @@ def cli() -> None:
 @click.option("--n-iter", type=int, help="Number of iterations [20].")
 @beginning_options
 @transform_options
+@mel_options
 @click.option(
     "-o", "--output", metavar="DIR", help="Folder for the results, a file, or - [recovered]."
 )
@@ -54,6 +56,9 @@ def invert(**options: Any) -> None:
     Without MIXTURE and magnitudes it runs on an example that ships with the package. "-" reads
     MIXTURE from standard input and then writes to standard output, sources one after the other as
     channels of one WAV file. The ending of an output file says its kind, such as speech.flac.
+
+    Mel values, of --mel or --analyse mel, are magnitudes that are known roughly: these follow the
+    phases on the way to a sound that has the values (--fixed: they do not).
 
     A folder as MIXTURE holds many examples, arranged as for evaluate and tune: mixtures, and the
     recordings of their sources. Those are the estimates; where --estimates names another folder,

@@ -82,7 +82,7 @@ def inconsistency(S: Array, p: Measurable) -> Array:
 
 
 def magnitude_error(S: Array, p: Measurable) -> Array:
-    """Squared magnitude error ``m = Σ_j ‖|S_j| − V_j‖²``.
+    """Squared magnitude error ``m = Σ_j ‖|S_j| − V_j‖²``: the distance that P_mag moves S.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def magnitude_error(S: Array, p: Measurable) -> Array:
         One value per batch item.
     """
     S, xp = _spectrogram(S, p)
-    return _squared_norm(xp.abs(S) - p.magnitudes, p)
+    return _squared_norm(xp.abs(S) - p.nearest(S), p)
 
 
 def spectral_convergence(S: Array, p: Measurable) -> Array:

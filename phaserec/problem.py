@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phaserec import _html, projectors
-from phaserec._typing import ArrayT, Init, Lengths, Seed
+from phaserec._typing import ArrayT, Init, Lengths, Number, Seed
 from phaserec._xp import (
     Array,
     as_array,
@@ -191,6 +191,11 @@ class Problem:
             return self.weights
         return shares(self.magnitudes)
 
+    def nearest(self, S: ArrayT) -> ArrayT:
+        """Magnitudes that P_mag gives S, ``(..., J, F, T)``: the target ones, whatever S is."""
+        magnitudes: Any = self.magnitudes
+        return magnitudes
+
     def mag(self, S: ArrayT) -> ArrayT:
         """P_mag: give S the target magnitudes, ``(..., J, F, T)``."""
         return projectors.magnitude(S, self.magnitudes)
@@ -203,15 +208,39 @@ class Problem:
         """P_mix: spread the mixing error with Λ (default equally), ``(..., J, F, T)``."""
         return projectors.mixing(S, self.X, weights)
 
+    def scaled(self, factor: Number) -> "Problem":
+        """The problem with magnitudes and mixture ``factor`` times as large.
+
+        Parameters
+        ----------
+        factor : float or array, shape (...)
+            A factor, or one for each batch item.
+
+        Returns
+        -------
+        Problem
+            The problem.
+        """
+        x = self.mixture
+        return Problem(
+            times(factor, self.magnitudes),
+            None if x is None else times(factor, x),
+            stft=self.stft,
+            length=self.length,
+            lengths=self.lengths,
+            weights=self.weights,
+        )
+
     def start(self, init: Init = None, rng: Seed = None) -> Array:
         """Initial spectrogram.
 
         Parameters
         ----------
         init : str or complex array, optional
-            Name of a start (:mod:`phaserec.starts`): ``"mixture"``, the phase of the mixture
-            (default when there is one), ``"random"``, uniform on the circle (default otherwise),
-            ``"zero"``; or a complex spectrogram ``(..., J, F, T)`` that is taken as it is.
+            Name of a start (:mod:`phaserec.starts`), such as ``"mixture"``, ``"random"``, uniform
+            on the circle, or ``"pghi"``; ``"auto"``, the default, is the one that
+            :func:`phaserec.starts.usual` names. Or a complex spectrogram ``(..., J, F, T)`` that is
+            taken as it is.
         rng : Seed, optional
             Source of the random phases: what :func:`numpy.random.default_rng` takes, a
             RandomState, or a torch.Generator. The same seed gives the same phases in every back
@@ -312,6 +341,26 @@ def _checked_weights(xp: Any, weights: Array, V: Array) -> Array:
     if not holds(xp.all(weights >= 0)) or not holds(xp.all(sums)):
         raise ValueError("weights must be non-negative and sum to 1 over the sources (axis −3)")
     return full
+
+
+def times(factor: Number, values: ArrayT) -> ArrayT:
+    """Values ``(..., *axes)`` times a number, or one for each batch item ``(...)``.
+
+    Parameters
+    ----------
+    factor : float or array, shape (...)
+        Factor.
+    values : array
+        Values.
+
+    Returns
+    -------
+    array
+        Products.
+    """
+    if isinstance(factor, float):
+        return values if factor == 1 else factor * values
+    return factor[(..., *(None,) * (values.ndim - factor.ndim))] * values
 
 
 def shares(V: ArrayT) -> ArrayT:

@@ -60,8 +60,9 @@ class STFT:
     win_length : int, optional
         Window length in samples, at most ``n_fft`` (the default); shorter windows are centred.
     window : str, tuple, float, sequence of win_length floats or callable, default "hann"
-        As :func:`scipy.signal.get_window` takes it (periodic), ``"rect"`` for ones, the values, or
-        a function that returns them for a ``win_length``.
+        As :func:`scipy.signal.get_window` takes it (periodic), such as ``("gaussian", n_fft / 8)``
+        with the standard deviation in samples; ``"rect"`` for ones; the values, or a function that
+        returns them for a ``win_length``.
     center : bool, default True
         Frame t is centred on sample t·H of the signal, which is padded by ``n_fft // 2`` samples
         on both sides. With ``False`` frame t starts at sample t·H, and edge samples whose summed
@@ -630,8 +631,8 @@ def _remedy(n_bins: int) -> str:
         return sizes
     return (
         f"{n_bins} is a usual number of mel bands, which are no frequencies: make magnitudes of "
-        "bands first, for example with librosa.feature.inverse.mel_to_stft; if they are "
-        f"frequencies, {sizes}"
+        "bands first, with phaserec.mel_to_stft, or name them with --mel on the command line; if "
+        f"they are frequencies, {sizes}"
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from phaserec import STFT, audio
+from phaserec.inverse import Bands
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -66,6 +67,8 @@ def folder(tmp_path):
     write("references/a.wav", cut["speech"])
     write("estimates/a.wav", 0.9 * cut["speech"] + 0.1 * cut["noise"])
     np.savez(tmp_path / "spectrogram.npz", speech=np.abs(STFT()(cut["speech"])), length=LENGTH)
+    mel = Bands.mel(80, 1024, 22050, log="ln")(STFT()(cut["speech"]))
+    np.savez(tmp_path / "mel.npz", mel=mel, length=LENGTH)
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     return tmp_path
 

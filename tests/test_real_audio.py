@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from phaserec import STFT, Problem, iterate
+from phaserec import STFT, Problem, iterate, mel_to_audio
+from phaserec.inverse import BandProblem, Bands
 from phaserec.measures import sdr
 
 PAIRS = [
@@ -81,3 +82,24 @@ def test_stereo_music_is_a_batch(data):
     p = oracle(sources, STFT(2048))
     assert p.magnitudes.shape[:2] == (2, 2)
     rises(p, sources)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_mel_values_of_speech(power, data):
+    """The error of the mel values falls at every iteration, and ends below librosa's."""
+    librosa = pytest.importorskip("librosa")
+    x = read(data / "voicebank_demand" / "clean" / "p232_007.flac")[8000:24000]
+    stft, bands = STFT(1024), Bands.mel(80, 1024, 16000, power=power)
+    M = bands(stft(x))
+    floor = 1e-6 * M.max()
+
+    def error(S):
+        return np.abs(np.log(np.maximum(bands(S), floor) / np.maximum(M, floor))).mean()
+
+    options = {"sr": 16000, "n_fft": 1024, "power": power, "length": len(x)}
+    theirs = error(stft(librosa.feature.inverse.mel_to_audio(M, **options)))
+    assert error(stft(mel_to_audio(M, rng=0, **options))) < theirs
+    p = BandProblem(bands, M, stft=stft, length=len(x))
+    errors = [error(p.cons(S)) for S in iterate("fast-griffin-lim", p, 20, rng=0)]
+    assert np.all(np.diff(errors) < 0)
+    assert errors[-1] < 0.7 * theirs

@@ -44,6 +44,17 @@ from phaserec.algorithms.auxiliary import (
 # isort: split
 from phaserec.algorithms.bregman import bregmisi
 
+# isort: split
+from phaserec.algorithms.phase_models import phase_constrained_misi, pu_iter
+
+# isort: split
+from phaserec.algorithms.posterior import (
+    anisotropic_wiener,
+    consistent_anisotropic_wiener,
+    consistent_wiener,
+    wiener,
+)
+
 __all__ = [
     "ALGORITHMS",
     "MOMENTUM",
@@ -59,9 +70,12 @@ __all__ = [
     "admm",
     "algorithm",
     "alternate",
+    "anisotropic_wiener",
     "aux",
     "bregmisi",
     "configure",
+    "consistent_anisotropic_wiener",
+    "consistent_wiener",
     "difference_map",
     "fast_griffin_lim",
     "griffin_lim",
@@ -74,7 +88,10 @@ __all__ = [
     "mix_incons_hard_mag",
     "momentum",
     "names",
+    "phase_constrained_misi",
+    "pu_iter",
     "raar",
     "resolve",
     "schedule",
+    "wiener",
 ]

@@ -79,12 +79,28 @@ class Configured:
             )
         return new
 
-    def objective(self, S: Array, p: Measurable) -> Array | None:
-        """What the iteration minimises, per batch item; None where it has no objective."""
+    def objective(self, S: Array, p: Measurable, start: Array) -> Array | None:
+        """What the iteration minimises, per batch item; None where it has no objective.
+
+        Parameters
+        ----------
+        S : array, shape (..., J, F, T)
+            Complex spectrogram.
+        p : Problem
+            The problem.
+        start : array, shape (..., J, F, T)
+            Initial spectrogram of the run, whose phases some objectives keep to.
+
+        Returns
+        -------
+        array, shape (...), or None
+            The values.
+        """
         if self.base.objective is None:
             return None
         own = {h.name: self.values[h.name] for h in self.base.hyper}
-        return self.base.objective(S, p, **self._fitted(own, p))
+        extra = {"start": start} if self.base.reads_start else {}
+        return self.base.objective(S, p, **self._fitted(own, p), **extra)
 
     def _fitted(self, values: Mapping[str, Value], p: Any) -> dict[str, Value]:
         """Hyper-parameters in the library and precision of a problem."""

@@ -33,6 +33,9 @@ class Algorithm:
         ``objective(S, p, **hyper)``, what the iteration minimises, per batch item.
     descends : bool
         Whether the objective is proved never to increase from the first iteration on.
+    posterior : bool
+        Whether it estimates expected values: magnitudes are then standard deviations and no
+        constraint, so that true sources with their own magnitudes do not stay as they are.
     hyper : tuple of Hyper
         Hyper-parameters.
     """
@@ -43,6 +46,7 @@ class Algorithm:
     cite: str
     objective: Objective | None
     descends: bool
+    posterior: bool
     hyper: tuple[Hyper, ...]
 
     def __repr__(self) -> str:
@@ -59,6 +63,13 @@ class Algorithm:
     def summary(self) -> str:
         """First line of the docstring."""
         return (inspect.getdoc(self.step) or "").partition("\n")[0]
+
+    @property
+    def reads_start(self) -> bool:
+        """Whether its objective depends on the initial spectrogram."""
+        return (
+            self.objective is not None and "start" in inspect.signature(self.objective).parameters
+        )
 
     @property
     def known(self) -> tuple[Hyper, ...]:
@@ -122,6 +133,7 @@ def algorithm(
     cite: str = "",
     objective: Objective | None = None,
     descends: bool = False,
+    posterior: bool = False,
 ) -> Callable[[StepT], StepT]: ...
 
 
@@ -132,6 +144,7 @@ def algorithm(
     cite: str = "",
     objective: Objective | None = None,
     descends: bool = False,
+    posterior: bool = False,
 ) -> StepT | Callable[[StepT], StepT]:
     """Register a step function as an algorithm, under its name with dashes.
 
@@ -146,9 +159,12 @@ def algorithm(
     cite : str, optional
         Source of the algorithm.
     objective : callable, optional
-        ``objective(S, p, **hyper)`` with the same hyper-parameters.
+        ``objective(S, p, **hyper)`` with the same hyper-parameters. One that has a parameter
+        ``start`` is also given the initial spectrogram, for algorithms that keep to its phases.
     descends : bool, default False
         Whether the objective never increases from the first iteration on.
+    posterior : bool, default False
+        Whether magnitudes are standard deviations of a model and no constraint.
 
     Returns
     -------
@@ -171,7 +187,14 @@ def algorithm(
     """
 
     def register(step: StepT) -> StepT:
-        entry = describe(step, memory=memory, cite=cite, objective=objective, descends=descends)
+        entry = describe(
+            step,
+            memory=memory,
+            cite=cite,
+            objective=objective,
+            descends=descends,
+            posterior=posterior,
+        )
         ALGORITHMS.add(entry.name, entry, step)
         return step
 
@@ -185,12 +208,13 @@ def describe(
     cite: str = "",
     objective: Objective | None = None,
     descends: bool = False,
+    posterior: bool = False,
 ) -> Algorithm:
     """Read name and hyper-parameters off a step function without registering it."""
     name = getattr(step, "__name__", type(step).__name__).replace("_", "-")
     hyper = getattr(step, "hyper", None)
     hyper = hyper_parameters(step) if hyper is None else hyper
-    return Algorithm(name, step, memory, cite, objective, descends, hyper)
+    return Algorithm(name, step, memory, cite, objective, descends, posterior, hyper)
 
 
 def names() -> list[str]:

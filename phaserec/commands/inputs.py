@@ -55,6 +55,12 @@ class Inputs:
         The transform.
     shipped : bool
         Whether it is the example that ships, whose estimates are the true sources.
+    bands : phaserec.inverse.Bands or None
+        What the values are, where magnitudes follow mel values.
+    values : ndarray, shape (channels, J, K, T), or None
+        The values.
+    mel : dict or None
+        Settings of mel values.
     """
 
     title: str
@@ -67,6 +73,9 @@ class Inputs:
     length: int | None
     stft: STFT
     shipped: bool = False
+    bands: Any = None
+    values: np.ndarray | None = None
+    mel: dict[str, Any] | None = None
 
     def problem(self, device: str) -> Problem:
         """The problem on a device, ``"cpu"`` for numpy or one of torch.
@@ -86,6 +95,11 @@ class Inputs:
         ValueError
             If the device is not available or the arrays are not valid.
         """
+        if self.bands is not None and self.values is not None:
+            from phaserec.inverse import BandProblem  # has no part in other runs
+
+            values = _to_device(self.values, device)
+            return BandProblem(self.bands, values, stft=self.stft, length=self.length)
         return Problem(
             _to_device(self.magnitudes, device),
             None if self.mixture is None else _to_device(self.mixture, device),
@@ -157,9 +171,9 @@ def load(signals: Signals, chosen: Transform, *, transform: STFT | None = None) 
     given = {name: getattr(signals, name, getattr(chosen, name, None)) for name in _SETTINGS}
     arrays: dict[str, np.ndarray] = {}
     if signals.magnitudes is not None:
-        arrays, stored = _read_magnitudes(Path(signals.magnitudes))
+        arrays, stored = read_magnitudes(Path(signals.magnitudes))
         given = {k: stored.get(k) if v is None else v for k, v in given.items()}
-    stft = _transform(given, chosen, otherwise)
+    stft = resolved_transform(given, chosen, otherwise)
     if signals.shipped:
         inputs = _example(stft)
     elif signals.mixture is None:
@@ -210,7 +224,7 @@ def _alone(
     """Magnitudes without a mixture."""
     if given["rate"] is None:
         raise ValueError("magnitudes alone carry no sample rate; add --rate, such as 16000")
-    V = _channels(arrays, None)
+    V = channels_of(arrays, None)
     length = given["length"]
     truth = None
     if signals.references:
@@ -243,7 +257,7 @@ def _with_mixture(
             waves = np.concatenate([waves, rest[:, None]], axis=1)
         V = np.abs(stft(waves))
     else:
-        names, V = list(arrays), _channels(arrays, len(whole.samples))
+        names, V = list(arrays), channels_of(arrays, len(whole.samples))
     return Inputs(title, names, V, whole.samples, waves, truth, whole.rate, None, stft)
 
 
@@ -262,10 +276,10 @@ def typed_transform(chosen: Transform, otherwise: STFT) -> STFT:
     STFT
         The transform.
     """
-    return _transform(vars(chosen), chosen, otherwise)
+    return resolved_transform(vars(chosen), chosen, otherwise)
 
 
-def _transform(settings: dict[str, int | None], chosen: Transform, otherwise: STFT) -> STFT:
+def resolved_transform(settings: dict[str, int | None], chosen: Transform, otherwise: STFT) -> STFT:
     n_fft = otherwise.n_fft if settings["n_fft"] is None else settings["n_fft"]
     hop_length, win_length = settings["hop_length"], settings["win_length"]
     if n_fft == otherwise.n_fft:
@@ -298,7 +312,7 @@ def _read_all(paths: Sequence[str]) -> dict[str, audio.Audio]:
     return {name: audio.read(path) for name, path in zip(names, paths, strict=True)}
 
 
-def _read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+def read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Magnitudes ``([channels,] F, T)`` by source name, and the settings stored with them."""
     with open_whole(path) as file:
         try:
@@ -378,7 +392,7 @@ def _whole(path: Path, name: str, value: np.ndarray) -> int:
     return int(value)
 
 
-def _channels(arrays: dict[str, np.ndarray], channels: int | None) -> np.ndarray:
+def channels_of(arrays: dict[str, np.ndarray], channels: int | None) -> np.ndarray:
     """Stack to ``(channels, J, F, T)``."""
     shapes = {name: values.shape for name, values in arrays.items()}
     if len(set(shapes.values())) > 1:

@@ -13,7 +13,7 @@ from phaserec._xp import to_numpy
 from phaserec.commands.console import command_line, standard_output, watched
 from phaserec.commands.following import Followed, follow_to_end
 from phaserec.commands.inputs import Inputs, check_mixing, load
-from phaserec.commands.options import Beginning, Signals, Transform, without
+from phaserec.commands.options import Beginning, Mel, Signals, Transform, without
 from phaserec.commands.recovering import (
     Recipe,
     check_outputs,
@@ -60,11 +60,13 @@ def run(
         For anything wrong with the input; nothing has been written then.
     """
     signals, chosen = Signals(options), Transform(options)
-    beginning = Beginning(options)
-    words = without(options, Signals, Transform, Beginning)
+    beginning, mel = Beginning(options), Mel(options)
+    words = without(options, Signals, Transform, Beginning, Mel)
+    if mel.given and preset is None:
+        algo = algo or "fast-griffin-lim"
     # One seed for all that follows, so that every use of it starts from the same phases.
     recipe = Recipe.chosen(signals, beginning, preset, algo, n_iter, words)
-    if signals.folder is not None:
+    if signals.folder is not None and not mel.given:
         from phaserec.commands import invert_folder  # has no part in other runs
 
         if trace or report is not None:
@@ -72,13 +74,18 @@ def run(
         return invert_folder.run(
             recipe, signals, chosen, preset, output, no_overwrite, subtype, json_file
         )
-    given = load(signals, chosen, transform=recipe.transform)
+    if mel.given:
+        from phaserec.commands import mel_inputs  # has no part in other runs
+
+        given = mel_inputs.load(mel, signals, chosen, transform=recipe.transform)
+    else:
+        given = load(signals, chosen, transform=recipe.transform)
     check_mixing([recipe.algorithm], given)
     output = _output(output, signals)
     targets = _targets(output, given.names)
     check_targets(*(map(str, targets) if targets else [output]), json_file, report)
     others = [Path(name) for name in (json_file, report) if name not in (None, STDOUT)]
-    inputs = [*signals.files, *([preset] if preset is not None else [])]
+    inputs = [*signals.files, *(name for name in (preset, mel.mel) if name is not None)]
     check_outputs(targets, others, inputs, subtype, no_overwrite)
     if report is not None:
         from phaserec.report import check_report  # has no part in other runs

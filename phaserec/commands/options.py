@@ -107,6 +107,62 @@ signal_options = together(
 )
 
 
+class Mel(Group):
+    """Mel values in place of magnitudes, and what they are; None is what librosa or Kaldi have."""
+
+    mel: str | None
+    analyse: str | None
+    n_mels: int | None
+    mel_scale: str
+    mel_norm: str
+    mel_power: float
+    log: str | None
+    fmin: float | None
+    fmax: float | None
+    fixed: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any."""
+        return self.mel is not None or self.analyse is not None
+
+
+mel_options = together(
+    click.option("--mel", metavar="FILE", help="npz or npy with mel values (J, n_mels, T)."),
+    click.option(
+        "--analyse",
+        type=click.Choice(["mel"]),
+        help="Make mel values of MIXTURE and get it back from them.",
+    ),
+    click.option("--n-mels", type=int, help="Mel bands to analyse [80]."),
+    click.option(
+        "--mel-scale",
+        type=click.Choice(["slaney", "htk", "kaldi"]),
+        default="slaney",
+        show_default=True,
+        help="Whose mel bands; kaldi also has its filters, from 20 Hz, and --log ln.",
+    ),
+    click.option(
+        "--mel-norm",
+        type=click.Choice(["slaney", "none"]),
+        default="slaney",
+        show_default=True,
+        help="Bands of unit area, or of peak 1 (torchaudio).",
+    ),
+    click.option(
+        "--mel-power", type=float, default=2.0, show_default=True, help="Power that is summed."
+    ),
+    click.option(
+        "--log", type=click.Choice(["none", "ln", "log10", "db"]), help="Logarithm taken [none]."
+    ),
+    click.option("--fmin", type=float, help="Lowest frequency of the bands in Hz [0]."),
+    click.option("--fmax", type=float, help="Highest one [half the sample rate]."),
+    click.option(
+        "--fixed", is_flag=True, help="Keep the magnitudes first found for mel values; quicker."
+    ),
+)
+
+
 class Transform(Group):
     """The transform; None is what the files, a preset or the defaults say."""
 

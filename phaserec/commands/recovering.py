@@ -20,7 +20,7 @@ from phaserec.commands.options import Beginning, Signals
 from phaserec.commands.results import number
 from phaserec.problem import Problem
 from phaserec.solving import PreparedRun, prepare
-from phaserec.starts import usual
+from phaserec.starts import AUTO, usual
 from phaserec.starts.phases import as_rng
 from phaserec.stft import STFT
 
@@ -127,7 +127,8 @@ class Recipe:
 
     def start(self, problem: Problem) -> str:
         """Name of the start."""
-        return self.beginning.init or usual(problem)
+        chosen = self.beginning.init
+        return usual(problem) if chosen in (None, AUTO) else chosen
 
     def before(self, run: PreparedRun) -> np.ndarray:
         """Waveforms ``(channels, J, time)`` at the start of a run."""
@@ -170,6 +171,7 @@ def document(
         "seed": recipe.seed,
         "machine": run.machine,
         "stft": given.stft.settings,
+        **({} if given.mel is None else {"mel": given.mel}),
         "rate": given.rate,
         "channels": len(given.magnitudes),
         "length": run.problem.length,

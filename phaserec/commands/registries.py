@@ -163,4 +163,6 @@ def _init_option() -> click.Parameter:
     from phaserec import starts
 
     choices = click.Choice([*starts.names(), "estimates"])
-    return click.Option(["--init"], type=choices, help="Initial phase [mixture; alone: random].")
+    return click.Option(
+        ["--init"], type=choices, help="Initial phase [auto: mixture; alone: pghi]."
+    )

@@ -53,26 +53,26 @@ def follow(run: PreparedRun) -> Iterator[tuple[Point, np.ndarray]]:
     """
     beside = run.on_arrays()
     first = beside.start()
-    yield _measure(run, first, 0), to_numpy(run.sound(first))
+    yield _measure(run, first, first, 0), to_numpy(run.sound(first))
     spectrograms = beside.from_start(first)
     if run.machine == beside.machine:
         for n, S in enumerate(spectrograms, start=1):
-            yield _measure(run, S, n), to_numpy(run.sound(S))
+            yield _measure(run, first, S, n), to_numpy(run.sound(S))
         return
     pairs = zip(spectrograms, run.waveforms(), strict=True)
     for n, (S, waveforms) in enumerate(pairs, start=1):
-        yield _measure(run, S, n), to_numpy(waveforms)
+        yield _measure(run, first, S, n), to_numpy(waveforms)
 
 
 @np.errstate(all="ignore")  # of what overflows the check of the waveforms tells
-def _measure(run: PreparedRun, S: Array, n: int) -> Point:
+def _measure(run: PreparedRun, start: Array, S: Array, n: int) -> Point:
     p = run.problem
     energy = _total(measures.two_sided_sum(p.magnitudes**2, p))
     mixing = None
     if p.mixture is not None:
         whole = _total(measures.mixing_error(0 * S, p))
         mixing = _decibel(_total(measures.mixing_error(S, p)), whole)
-    objective = run.algorithm.objective(S, p)
+    objective = run.algorithm.objective(S, p, start)
     return Point(
         iteration=n,
         objective=None if objective is None else _total(objective),

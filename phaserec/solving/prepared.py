@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from phaserec._typing import Init, Seed, Value
-from phaserec._xp import Array, ArrayT, as_int, dtype_name, is_torch_array, namespace
+from phaserec._xp import Array, as_int, dtype_name, is_torch_array, namespace
 from phaserec.algorithms import AlgorithmLike, Configured, combinators, configure
 from phaserec.algorithms.levels import reference
-from phaserec.problem import Problem
+from phaserec.problem import Problem, times
 from phaserec.solving.dispatch import ARRAYS, KERNEL, Choice, choose
 from phaserec.solving.finite import check_result
-from phaserec.starts import find, usual
+from phaserec.starts import find
 from phaserec.starts.phases import as_rng
 
 # Sizes of magnitudes between which squares neither overflow nor vanish, even of what is a million
@@ -97,7 +97,7 @@ class PreparedRun:
 
     def start(self) -> Array:
         """Initial spectrogram ``(..., J, F, T)``."""
-        init = self.init if isinstance(self.init, str) else _times(self.scale, self.init)
+        init = self.init if isinstance(self.init, str) else times(self.scale, self.init)
         return self._unscaled(self.inner[1].start(init, self.phases.take()))
 
     def spectrograms(self) -> Iterator[Array]:
@@ -124,7 +124,7 @@ class PreparedRun:
             One for each iteration.
         """
         algorithm, problem = self.inner
-        state = algorithm.entry.start(_times(self.scale, S))
+        state = algorithm.entry.start(times(self.scale, S))
         for _ in range(self.n_iter):
             with np.errstate(all="ignore"):  # the check says it better
                 state = algorithm.step(state, problem)
@@ -187,7 +187,7 @@ class PreparedRun:
 
     def _unscaled(self, values: Array) -> Array:
         with np.errstate(over="ignore"):  # the check says it better
-            return values if _is_one(self.scale) else _times(1 / self.scale, values)
+            return values if _is_one(self.scale) else times(1 / self.scale, values)
 
     def _checked(self, values: Array) -> Array:
         check_result(values, self.algorithm, self.problem)
@@ -231,16 +231,17 @@ def prepare(
     n_iter = as_int("n_iter", n_iter, 0)
     init, rng = _beginning(problem, init, rng)
     scale = _scale(ready, problem)
-    scaled = init if isinstance(init, str) else _times(scale, init)
+    scaled = init if isinstance(init, str) else times(scale, init)
     choice = choose(*_scaled(ready, problem, scale), n_iter, scaled, machine)
     return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice, scale)
 
 
 def _beginning(problem: Problem, init: Init, rng: Seed) -> tuple[str | Array, Seed]:
     """Name of a start or initial spectrogram, and a generator; both checked."""
-    init = usual(problem) if init is None else init
     rng = as_rng(rng, problem.magnitudes)
-    return find(problem, init).name if isinstance(init, str) else problem.start(init), rng
+    if init is None or isinstance(init, str):
+        return find(problem, init).name, rng
+    return problem.start(init), rng
 
 
 def _scale(algorithm: Configured, problem: Problem) -> float | Array:
@@ -263,28 +264,13 @@ def _is_one(scale: float | Array) -> bool:
     return isinstance(scale, float) and scale == 1
 
 
-def _times(scale: float | Array, values: ArrayT) -> ArrayT:
-    """Values ``(..., *axes)`` times a number, or one for each batch item ``(...)``."""
-    if isinstance(scale, float):
-        return values if scale == 1 else scale * values
-    return scale[(..., *(None,) * (values.ndim - scale.ndim))] * values
-
-
 def _scaled(
     algorithm: Configured, problem: Problem, scale: float | Array
 ) -> tuple[Configured, Problem]:
     """The algorithm for the problem with its numbers multiplied, and that problem."""
     if _is_one(scale):
         return algorithm, problem
-    inner = Problem(
-        _times(scale, problem.magnitudes),
-        None if problem.mixture is None else _times(scale, problem.mixture),
-        stft=problem.stft,
-        length=problem.length,
-        lengths=problem.lengths,
-        weights=problem.weights,
-    )
-    return algorithm.at_unit(), inner
+    return algorithm.at_unit(), problem.scaled(scale)
 
 
 def iterate(

@@ -13,10 +13,12 @@ from phaserec.starts import STARTS
 from phaserec.stft import STFT
 
 _DTYPES = ("float32", "float64")
+# Bins for which no start does without compiled code.
+_MANY = (513, 128)
 
 
 def warm_up(names: Sequence[str] = ()) -> Generator[float, None, int]:
-    """Compile the kernel for every start and precision, and keep the code.
+    """Compile the kernel for every start and precision, and the starts, and keep the code.
 
     Parameters
     ----------
@@ -42,6 +44,10 @@ def warm_up(names: Sequence[str] = ()) -> Generator[float, None, int]:
     starts = [*STARTS.everything(), "given"]
     cases = list(product(_DTYPES, chosen, starts))
     taken = set()
+    long = Problem(np.ones(_MANY), stft=STFT())
+    for entry in STARTS.values():
+        if not entry.needs_mixture:
+            long.start(entry.name, 0)
     for done, (dtype, algorithm, start) in enumerate(cases, start=1):
         if _compile(algorithm, start, dtype):
             taken.add(algorithm.base.name)

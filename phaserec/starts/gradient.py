@@ -17,8 +17,8 @@ from phaserec._xp import Array, dtype_name, namespace, to_numpy
 from phaserec.starts.phases import random_phases
 from phaserec.stft import STFT
 
-TOLERANCE = 1e-6
-"""Bins whose magnitude is this part of the largest or less have random phases (120 dB down)."""
+TOLERANCE = 1e-4
+"""Bins with this part of the largest magnitude, or less, are faint (80 dB down)."""
 
 
 @lru_cache(maxsize=64)
@@ -42,18 +42,17 @@ def nearest_gaussian(stft: STFT) -> tuple[float, float]:
     centre : float
         c in samples after the first of the frame.
     """
-    window = stft.window_values / np.max(stft.window_values)
+    window = stft.window_values / stft.window_values[np.argmax(np.abs(stft.window_values))]
     n = np.arange(stft.n_fft)
     centre = np.average(n, weights=window**2)
     squares = (n - centre) ** 2
-    if np.count_nonzero(window) == 1:  # narrower than any that is sampled: as one of a sample
-        return 1.0, float(centre)
-    gamma = 4 * np.pi * np.average(squares, weights=window**2)
+    gamma = max(4 * np.pi * np.average(squares, weights=window**2), 1.0)
     # Where the derivative of the error is zero, γ is a function of itself; for a Gaussian the
     # distance is halved each time.
     for _ in range(60):
         moment = np.sum(window * squares * np.exp(-np.pi * squares / gamma))
-        gamma = (4 * np.sqrt(2) * np.pi * moment) ** (2 / 3)
+        # A window of one sample, or one that changes its sign, may be near to none.
+        gamma = max(4 * np.sqrt(2) * np.pi * moment, 1.0) ** (2 / 3)
     return float(gamma), float(centre)
 
 
@@ -110,7 +109,7 @@ def along_frequency(change: np.ndarray, stft: STFT) -> np.ndarray:
 def with_phases(
     p: Measurable,
     rng: Generator,
-    phases: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    phases: Callable[[np.ndarray, np.ndarray], np.ndarray],
     *,
     causal: bool = False,
 ) -> Array:
@@ -123,8 +122,8 @@ def with_phases(
     rng : numpy Generator
         Source of the phases of faint bins.
     phases : callable
-        ``phases(V, L, faint)`` in rad, of magnitudes, their logarithms and truth values ``(T, F)``;
-        where ``faint`` is true they are not used. The first frame and the last are not silent.
+        ``phases(L, faint)`` in rad, of log-magnitudes and truth values ``(T, F)``; where ``faint``
+        is true they are not used. The first frame and the last are not silent.
     causal : bool, default False
         Whether faint is what is so next to the largest bin up to each frame, not of all.
 
@@ -147,8 +146,9 @@ def with_phases(
         V = V[part]
         peaks = V.max(axis=1, keepdims=True)
         least = TOLERANCE * (np.maximum.accumulate(peaks) if causal else peaks.max())
+        least = np.maximum(least, np.finfo(float).tiny)
         faint[item][part] = least >= V
-        angles[item][part] = phases(V, np.log(np.maximum(V, least)), faint[item][part])
+        angles[item][part] = phases(np.log(np.maximum(V, least)), faint[item][part])
     precision = dtype_name(p.magnitudes)
     # Whole turns would cost single precision its digits.
     angles -= 2 * np.pi * np.round(angles / (2 * np.pi))

@@ -7,7 +7,7 @@ import numpy as np
 from phaserec._typing import Generator, Measurable
 from phaserec._xp import Array
 from phaserec.starts.gradient import along_frequency, along_time, central, with_phases
-from phaserec.starts.heap import integrate, spreader
+from phaserec.starts.queue import integrate, spreader
 from phaserec.starts.registry import start
 from phaserec.stft import STFT
 
@@ -16,16 +16,17 @@ from phaserec.stft import STFT
 def pghi(p: Measurable, rng: Generator) -> Array:
     """Phase gradient heap integration: derivatives of the phase from those of log-magnitudes.
 
-    They are integrated by the trapezoid rule from the largest bin outwards, each source and channel
-    by itself; bins 120 dB below the largest have random phases. The more frames overlap, and the
-    nearer the window is to a Gaussian such as ``("gaussian", n_fft / 8)``, the better.
+    They are integrated by the trapezoid rule from the largest bin outwards, the largest of what has
+    been found first, each source and channel by itself; bins 80 dB below the largest have random
+    phases. The more frames overlap, and the nearer the window is to a Gaussian such as
+    ``("gaussian", n_fft / 8)``, the better.
     """
     stft = cast(STFT, p.stft)
 
-    def phases(V: np.ndarray, L: np.ndarray, faint: np.ndarray) -> np.ndarray:
-        phase, nothing = np.zeros_like(V), np.zeros(0, np.int64)
+    def phases(L: np.ndarray, faint: np.ndarray) -> np.ndarray:
+        phase, nothing = np.zeros_like(L), np.zeros(0, np.int64)
         advance, slope = along_time(L, stft), along_frequency(central(L), stft)
-        integrate(spreader(V.size), V, advance, slope, phase, faint.copy(), nothing)
+        integrate(spreader(L.size), L, advance, slope, phase, faint.copy(), nothing)
         return phase
 
     return with_phases(p, rng, phases)

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from phaserec._registry import Registry
 from phaserec._typing import Init, Measurable, Seed
@@ -13,10 +13,12 @@ from phaserec._xp import (
     check_finite,
     complex_dtype,
     is_complex,
+    is_traced,
     namespace,
     same_backend,
 )
 from phaserec.starts.phases import as_rng
+from phaserec.stft import STFT
 
 
 class Make(Protocol):
@@ -110,20 +112,30 @@ def start(
 
 
 def names() -> list[str]:
-    """Names of the registered starts."""
-    return list(STARTS.everything())
+    """Choices of ``init``: ``"auto"`` and the registered starts."""
+    return [AUTO, *STARTS.everything()]
+
+
+AUTO = "auto"
+"""Choice of ``init`` that is the usual start of a problem."""
 
 
 def usual(p: Measurable) -> str:
-    """Name of the start that a problem has where none is chosen."""
-    return "random" if p.mixture is None else "mixture"
+    """Name of the start that a problem has where none is chosen, or ``"auto"``.
+
+    With a mixture it is the mixture's phase. Without one it is phase gradient heap integration
+    where frames overlap by half or more (docs/choosing.rst has the measurements), else random
+    phases; these also where torch records a program, since the other looks at numbers.
+    """
+    if p.mixture is not None:
+        return "mixture"
+    stft = cast(STFT, p.stft)
+    return "pghi" if 2 * stft.hop_length <= stft.n_fft and not is_traced() else "random"
 
 
 def begin(p: Measurable, init: Init, rng: Seed) -> Array:
     """What ``Problem.start`` gives."""
-    if init is None:
-        init = usual(p)
-    if not isinstance(init, str):
+    if init is not None and not isinstance(init, str):
         return _checked("init", init, p.magnitudes)
     entry = find(p, init)
     return _checked(f"start {entry.name}", entry.make(p, as_rng(rng, p.magnitudes)), p.magnitudes)
@@ -142,15 +154,15 @@ def _checked(name: str, S: Array, V: Array) -> Array:
     return xp.astype(S, complex_dtype(namespace(V), V), copy=False)
 
 
-def find(p: Measurable, init: str) -> Start:
+def find(p: Measurable, init: str | None) -> Start:
     """Start of a name, for a problem that has what it needs.
 
     Parameters
     ----------
     p : Problem
         The problem.
-    init : str
-        Name, with dashes or underscores.
+    init : str or None
+        Name, with dashes or underscores; ``"auto"`` and None are the usual start.
 
     Returns
     -------
@@ -162,10 +174,12 @@ def find(p: Measurable, init: str) -> Start:
     ValueError
         If there is no such start, or it needs a mixture and there is none.
     """
-    name = init.replace("_", "-").lower()
+    name = AUTO if init is None else init.replace("_", "-").lower()
+    if name == AUTO:
+        name = usual(p)
     found = STARTS.find(name)
     if found is None:
-        choices = ", ".join(repr(each) for each in STARTS)
+        choices = ", ".join(map(repr, names()))
         raise ValueError(
             f"init={init!r} is not one of {choices} or a complex array{STARTS.near(name)}"
         )

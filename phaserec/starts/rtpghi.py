@@ -8,7 +8,7 @@ import numpy as np
 from phaserec._typing import Generator, Measurable
 from phaserec._xp import Array
 from phaserec.starts.gradient import along_frequency, along_time, central, with_phases
-from phaserec.starts.heap import integrate, spreader
+from phaserec.starts.queue import integrate, spreader
 from phaserec.starts.registry import start
 from phaserec.stft import STFT
 
@@ -19,9 +19,9 @@ _CITE = "Průša & Søndergaard, DAFx 2016"
 def rtpghi(p: Measurable, rng: Generator) -> Array:
     """Real-time phase gradient heap integration: a frame's phases from it and earlier frames.
 
-    As :func:`phaserec.starts.pghi.pghi`, but the heap holds this frame and the one before, whose
-    phases are final. Derivatives along time come from this frame and the two before it, and what is
-    faint is so next to the largest bin that has been.
+    As :func:`phaserec.starts.pghi.pghi`, but on one frame and the one before, whose phases are
+    final. Derivatives along time come from this frame and the two before it, and what is faint is
+    so next to the largest bin that has been.
     """
     return _by_frames(p, rng, _backward)
 
@@ -49,16 +49,15 @@ def _by_frames(
     """Integrate over two frames at a time, the first of them known."""
     stft = cast(STFT, p.stft)
 
-    def phases(V: np.ndarray, L: np.ndarray, faint: np.ndarray) -> np.ndarray:
-        phase, spread = np.zeros_like(V), spreader(V.size)
+    def phases(L: np.ndarray, faint: np.ndarray) -> np.ndarray:
+        phase, spread = np.zeros_like(L), spreader(L.size)
         advance, slope = along_time(L, stft), along_frequency(derivative(L), stft)
         reached = faint.copy()
-        for t in range(len(V)):
+        for t in range(len(L)):
             pair = slice(max(t - 1, 0), t + 1)
             known = np.flatnonzero(~faint[t - 1]) if t else np.zeros(0, np.int64)
-            integrate(
-                spread, V[pair], advance[pair], slope[pair], phase[pair], reached[pair], known
-            )
+            d_time, d_frequency = advance[pair], slope[pair]
+            integrate(spread, L[pair], d_time, d_frequency, phase[pair], reached[pair], known)
         return phase
 
     return with_phases(p, rng, phases, causal=True)

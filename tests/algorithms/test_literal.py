@@ -8,6 +8,7 @@ grows without bound in more.
 import numpy as np
 import pytest
 import scipy.signal
+from scipy.special import iv
 
 from phaserec import STFT, Problem, iterate
 from phaserec.algorithms import ALGORITHMS
@@ -211,6 +212,89 @@ def bregmisi(S, V, X, n, beta, d, mu, side, level, eps=1e-8):
     return S * unit
 
 
+def pu_iter(S, V, X, n):
+    for _ in range(n):
+        E = X - sum(S)
+        S = P_mag([S_j + V_j**2 / sum(V**2) * E for S_j, V_j in zip(S, V, strict=True)], V)
+    return S
+
+
+def phase_constrained_misi(S, V, X, n, sigma):
+    model = P_mag(S, V)
+    for _ in range(n):
+        S = P_mix((P_mag(G(S), V) + sigma * model) / (1 + sigma), X, equal(V))
+    return S
+
+
+def wiener(S, V, X, n):
+    return np.array([V_j**2 / sum(V**2) * X for V_j in V])
+
+
+def anisotropic_moments(S, V, kappa):
+    """Means, variances and relations of the sources, by Bessel functions as they are."""
+    I0, I1, I2 = (iv(order, kappa) for order in range(3))
+    phases = np.exp(1j * np.angle(S))
+    mean = I1 / I0 * V * phases
+    return mean, (1 - (I1 / I0) ** 2) * V**2, (I2 * I0 - I1**2) / I0**2 * V**2 * phases**2
+
+
+def anisotropic_wiener(S, V, X, n, kappa):
+    m, gamma, c = anisotropic_moments(S, V, kappa)
+    gamma_X, c_X = sum(gamma), sum(c)
+    r = X - sum(m)
+    own = (gamma * gamma_X - c * np.conj(c_X)) * r + (c * gamma_X - gamma * c_X) * np.conj(r)
+    return m + own / (gamma_X**2 - abs(c_X) ** 2)
+
+
+def consistent_anisotropic_wiener(S, V, X, n, kappa, delta, level):
+    """Conjugate gradients of a textbook, in real vectors, with constraints by multipliers."""
+    scale = 50 / V.max() if level == "peak" else 1 / level
+    V, X = scale * V, scale * X
+    J, F, T = V.shape
+    weights = np.where(np.arange(F) % (N // 2) == 0, 1.0, 2.0)[:, None]
+    _, gamma, c = anisotropic_moments(S, V, kappa)
+    precision, preconditioner = np.zeros((J, F, T, 2, 2)), {}
+    for f, t in np.ndindex(F, T):
+        system = np.zeros((2 * J + 2, 2 * J + 2))
+        for j in range(J):
+            g, h = gamma[j, f, t], c[j, f, t]
+            precision[j, f, t] = np.linalg.inv([[g + h.real, h.imag], [h.imag, g - h.real]])
+            own = slice(2 * j, 2 * j + 2)
+            system[own, own] = precision[j, f, t] + delta * np.eye(2)
+            system[own, -2:] = system[-2:, own] = np.eye(2)
+        preconditioner[f, t] = np.linalg.inv(system)[: 2 * J, : 2 * J]
+
+    def A(d):
+        pairs = np.stack([d.real, d.imag], axis=-1)
+        a, b = np.moveaxis(np.einsum("jftab,jftb->jfta", precision, pairs), -1, 0)
+        return a + 1j * b + delta * (d - G(d))
+
+    def M(r):
+        z = np.zeros_like(r)
+        for f, t in np.ndindex(F, T):
+            pairs = np.stack([r[:, f, t].real, r[:, f, t].imag], axis=-1)
+            z[:, f, t] = (preconditioner[f, t] @ pairs.ravel()).reshape(J, 2) @ [1, 1j]
+        return z
+
+    def dot(a, b):
+        return (weights * (a.conj() * b).real).sum()
+
+    S = anisotropic_wiener(S, V, X, 1, kappa)
+    r = delta * (G(S) - S)
+    d = z = M(r)
+    for _ in range(n):
+        image, rho = A(d), dot(r, z)
+        alpha = rho / dot(d, image)
+        S, r = S + alpha * d, r - alpha * image
+        z = M(r)
+        d = z + dot(r, z) / rho * d
+    return S / scale
+
+
+def consistent_wiener(S, V, X, n, delta, level):
+    return consistent_anisotropic_wiener(S, V, X, n, 0.0, delta, level)
+
+
 LITERAL = {
     name: globals()[name.replace("-", "_")]
     for name, entry in ALGORITHMS.items()
@@ -248,6 +332,10 @@ def test_defaults(name, n_iter, n_sources):
 
 
 HYPER = [
+    ("phase-constrained-misi", {"sigma": 2.0}),
+    ("anisotropic-wiener", {"kappa": 8.0}),
+    ("consistent-wiener", {"delta": 0.1, "level": 1.0}),
+    ("consistent-anisotropic-wiener", {"kappa": 8.0, "delta": 0.1, "level": 1.0}),
     ("fast-griffin-lim", {"momentum": 0.5}),
     ("accelerated-griffin-lim", {"alpha": 0.3, "beta": 0.7, "gamma": 1.4}),
     ("admm", {"rho": 2.0}),

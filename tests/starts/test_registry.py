@@ -16,9 +16,12 @@ def registry():
 
 
 def test_what_ships():
-    assert {"mixture", "random", "zero", "pghi", "rtpghi", "rtpghi-la"} <= {*starts.names()}
+    shipped = {"mixture", "random", "zero", "pghi", "rtpghi", "rtpghi-la"}
+    shipped |= {"sinusoidal", "spsi", "geometric"}
+    assert shipped | {"auto"} <= {*starts.names()}
     assert starts.STARTS["mixture"].needs_mixture
-    assert all(entry.summary for entry in starts.STARTS.values())
+    # Examples of the documentation may have registered others.
+    assert all(starts.STARTS[name].summary for name in shipped)
     assert not hasattr(starts, "begin")  # Problem.start is the way in
 
 
@@ -80,8 +83,16 @@ def test_the_usual_start():
     stft = STFT(16, 4)
     x = np.random.default_rng(0).standard_normal((2, 61))
     V = np.abs(stft(x))
-    assert starts.usual(Problem(V, stft=stft)) == "random"
-    assert starts.usual(Problem(V, x.sum(0), stft=stft)) == "mixture"
+    apart = STFT(16, 12, window="rect")
+    for p, name in [
+        (Problem(V, stft=stft), "pghi"),
+        (Problem(V, x.sum(0), stft=stft), "mixture"),
+        (Problem(np.abs(apart(x)), stft=apart), "random"),
+    ]:
+        assert starts.usual(p) == name
+        for init in (None, "auto"):
+            assert prepare("griffin-lim", p, 1, init=init).init == name
+            np.testing.assert_array_equal(p.start(init, 0), p.start(name, 0))
 
 
 def test_what_a_start_makes_is_checked(registry):

@@ -39,11 +39,13 @@ def test_a_generator_goes_on():
 @pytest.mark.parametrize(
     "run",
     [
-        lambda V, **rng: phaserec.invert(V, stft=STFT16, algorithm="griffin-lim", n_iter=2, **rng),
+        lambda V, **rng: phaserec.invert(
+            V, stft=STFT16, algorithm="griffin-lim", n_iter=2, init="random", **rng
+        ),
         lambda V, **rng: phaserec.griffinlim(V, n_iter=2, **rng),
-        lambda V, **rng: list(phaserec.iterate("griffin-lim", Problem(V, stft=STFT16), 2, **rng))[
-            -1
-        ],
+        lambda V, **rng: list(
+            phaserec.iterate("griffin-lim", Problem(V, stft=STFT16), 2, init="random", **rng)
+        )[-1],
     ],
     ids=["invert", "griffinlim", "iterate"],
 )

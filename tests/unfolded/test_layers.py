@@ -495,8 +495,9 @@ class PeakMemory(TorchDispatchMode):
         self.most = max(self.most, self.live)
 
 
+# The closed forms keep nothing of the layers before.
 @pytest.mark.parametrize("momentum", [None, 0.5])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("wiener", "anisotropic-wiener")])
 def test_memory_with_checkpointing(name, momentum):
     stft = STFT(64, 16)
     sources = torch.randn(2, 1600)

@@ -62,6 +62,10 @@ class LayerProblem:
         own = shares(self.magnitudes) if refined else cast(Tensor, self._problem.mixing_weights)
         return own if self._weights is None else self._weights(own, self.magnitudes)
 
+    def nearest(self, S: Tensor) -> Tensor:
+        """Magnitudes that P_mag gives S: the layer's, ``(..., J, F, T)``."""
+        return self.magnitudes
+
     def mag(self, S: Tensor) -> Tensor:
         """P_mag with the layer's magnitudes, ``(..., J, F, T)``."""
         return projectors.magnitude(S, self.magnitudes)

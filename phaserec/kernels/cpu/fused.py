@@ -56,6 +56,8 @@ def unsuited(problem: Problem, init: Any, values: Mapping[str, Any]) -> str | No
     str or None
         A reason; None for a problem that it takes.
     """
+    if type(problem).mag is not Problem.mag:
+        return "its magnitudes are not fixed, but projected otherwise"
     stft = problem.stft
     for name, value in values.items():
         if not _small(value):
