@@ -26,8 +26,8 @@ from phaserec.commands.results import STDOUT, as_json, check_targets, words_to, 
 from phaserec.solving import Point, PreparedRun
 
 _EXPLAINED = (
-    "start: the true magnitudes with the phase of the mixture; after: with the recovered phases. "
-    "Hear the difference in:"
+    "start: the true magnitudes with the phases of the mixture, or of --init; "
+    "after: the result. Hear the difference in:"
 )
 
 
