@@ -4,7 +4,6 @@ The rows are those of its CSV, numbers as numbers. The page of the small grid te
 of a larger one gives means, and differences of the same recordings with their intervals.
 """
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 

@@ -166,5 +166,5 @@ def _init_option() -> click.Parameter:
     return click.Option(
         ["--init"],
         type=choices,
-        help="Initial phase [auto: the algorithm's own, or mixture; alone pghi].",
+        help="Initial phase [auto: what the algorithm declares, or mixture; alone: pghi].",
     )

@@ -1,6 +1,7 @@
 """Phase gradient heap integration in real time: frame after frame, each from the one before."""
 
 from collections.abc import Callable
+
 import numpy as np
 
 from phaserec._typing import Generator, Measurable

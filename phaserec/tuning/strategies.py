@@ -451,10 +451,10 @@ def _score_item(
     with np.errstate(all="ignore"):
         for k, candidate in enumerate(candidates):
             run = prepare(configure(candidate.algorithm, candidate.hyper), problem, n_iter)
-            if run.init not in begun:  # many candidates start from the same
-                begun[run.init] = measure(to_numpy(run.sound(run.start())))
-            scores[k, 0] = begun[run.init]
             with suppress(NotFinite):
+                if run.init not in begun:  # many candidates start from the same
+                    begun[run.init] = measure(to_numpy(run.sound(run.start())))
+                scores[k, 0] = begun[run.init]
                 for n, waveforms in enumerate(run.waveforms(), start=1):
                     scores[k, n] = measure(to_numpy(waveforms))
     return scores
