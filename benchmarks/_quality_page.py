@@ -11,10 +11,16 @@ import numpy as np
 
 CHECKPOINTS = (0, 1, 2, 5, 10, 20, 50, 100)
 SCORED = (0, 20, 100)
+# Starts and iterations after which algorithms are compared.
+MOMENTS = (("pghi", 20), ("random", 100))
+# What tells rows apart.
+KEYS = ("recording", "magnitudes", "window", "overlap", "algorithm", "start", "iteration")
 
 
 def mean(values: list[float], digits: int) -> str:
     """Mean with its 95 % bootstrap interval over recordings, if there are several."""
+    if not values:
+        return ""
     data = np.asarray(values)
     if len(data) == 1:
         return f"{data[0]:.{digits}f}"
@@ -36,11 +42,7 @@ def quoted(cells: list[str]) -> str:
 
 def pick(found: list[dict], column: str, **facts: Any) -> dict[str, float]:
     """Values of a column by recording, in the rows that agree with the facts."""
-    return {
-        row["recording"]: row[column]
-        for row in found
-        if column in row and all(row[key] == value for key, value in facts.items())
-    }
+    return {row["recording"]: row[column] for row in found if column in row and agree(row, facts)}
 
 
 def ordered(found: list[dict], key: str) -> list[Any]:
@@ -62,11 +64,7 @@ def by_start(found: list[dict], column: str, title: str, keys: tuple[str, ...], 
 
 def seconds_to(found: list[dict], reached: float, **facts: Any) -> float:
     """Seconds until a convergence is reached, between checkpoints by a straight line."""
-    points = [
-        (row["seconds"], row["convergence"])
-        for row in found
-        if all(row[key] == value for key, value in facts.items())
-    ]
+    points = [(row["seconds"], row["convergence"]) for row in found if agree(row, facts)]
     before = points[0]
     for point in points:
         if point[1] <= reached:
@@ -186,6 +184,116 @@ def draw(found: list[dict], path: Path) -> None:
     figure.savefig(path)
 
 
-def differences_page(found: list[dict]) -> str:
-    """TODO"""
-    return ""
+def compact(found: list[dict]) -> str:
+    """Tables of a large grid: means by line and column, and differences of the same recordings."""
+    kinds = ordered(found, "kind")
+    counted = ", ".join(f"{len(recorded(found, kind))} of {kind}" for kind in kinds)
+    text = f"Recordings: {counted}, {found[0]['duration']:g} s of each.\n\n"
+    if "si_sdr" in found[-1]:
+        return text + separated(found)
+    for kind in kinds:
+        some = [row for row in found if row["kind"] == kind]
+        at = ("window", "overlap")
+        start = {"algorithm": ordered(some, "algorithm")[0], "iteration": 0}
+        title = f"Spectral convergence in dB of the start alone, {kind}."
+        text += means(some, "convergence", title, at, "start", **start)
+        fast = {"algorithm": "fast-griffin-lim", "iteration": 50}
+        title = f"Spectral convergence in dB after 50 iterations of fast-griffin-lim, {kind}."
+        text += means(some, "convergence", title, at, "start", **fast)
+        for begun, n in MOMENTS:
+            facts = {"start": begun, "iteration": n}
+            title = f"Spectral convergence in dB from {begun} after {n} iterations, {kind}."
+            text += means(some, "convergence", title, at, "algorithm", **facts)
+        facts = {"start": "pghi", "iteration": 20}
+        title = f"PESQ from pghi after 20 iterations, {kind}."
+        text += means(some, "pesq", title, at, "algorithm", **facts)
+    for kind in kinds:
+        if len(recorded(found, kind)) > 1:
+            text += compared([row for row in found if row["kind"] == kind], kind)
+    return text
+
+
+def compared(some: list[dict], kind: str) -> str:
+    """Paired differences between algorithms, windows and starts, by overlap."""
+    runs = [row for row in some if (row["start"], row["iteration"]) in MOMENTS]
+    title = f"Spectral convergence less that of fast-griffin-lim in dB, all windows, {kind}."
+    keys = ("start", "iteration", "overlap")
+    text = differences(runs, "convergence", title, keys, "algorithm", "fast-griffin-lim")
+    fast = [row for row in some if row["algorithm"] == "fast-griffin-lim"]
+    title = f"PESQ less that of Hann, fast-griffin-lim from pghi, {kind}."
+    listened = [row for row in fast if row["start"] == "pghi" and row["iteration"] == 20]
+    text += differences(listened, "pesq", title, keys[1:], "window", "hann")
+    title = (
+        f"Spectral convergence less that from pghi in dB, fast-griffin-lim, all windows, {kind}."
+    )
+    begun = [row for row in fast if row["iteration"] in (0, 20, 50)]
+    return text + differences(begun, "convergence", title, keys[1:], "start", "pghi")
+
+
+def separated(found: list[dict]) -> str:
+    """Means of SI-SDR: a line for each algorithm, a column for each start."""
+    text = ""
+    last = max(row["iteration"] for row in found)
+    for kind in ordered(found, "kind"):
+        some = [row for row in found if row["kind"] == kind]
+        keys = ("magnitudes", "overlap", "algorithm")
+        title = f"SI-SDR in dB after {last} iterations, {kind}."
+        text += means(some, "si_sdr", title, keys, "start", iteration=last)
+    return text
+
+
+def recorded(found: list[dict], kind: str) -> list[str]:
+    """Names of the recordings of a kind."""
+    return ordered([row for row in found if row["kind"] == kind], "recording")
+
+
+def means(
+    found: list[dict], column: str, title: str, keys: tuple[str, ...], across: str, **facts: Any
+) -> str:
+    """Means over recordings: a line for each case, a column for each value of ``across``."""
+    chosen = [row for row in found if column in row and agree(row, facts)]
+    if not chosen:
+        return ""
+    names, digits = ordered(chosen, across), 2 if column == "pesq" else 1
+    body = []
+    for case in dict.fromkeys(tuple(row[key] for key in keys) for row in chosen):
+        here = dict(zip(keys, case, strict=True))
+        values = [pick(chosen, column, **here, **{across: name}) for name in names]
+        cells = (f"{np.mean(list(v.values())):.{digits}f}" if v else "" for v in values)
+        body.append([*map(str, case), *cells])
+    return table(title, [*keys, *names], body)
+
+
+def differences(
+    found: list[dict], column: str, title: str, keys: tuple[str, ...], across: str, base: str
+) -> str:
+    """Paired differences to a base, first averaged in a recording: a line for each case."""
+    chosen = [row for row in found if column in row]
+    names = [name for name in ordered(chosen, across) if name != base]
+    if len(names) == len(ordered(chosen, across)):
+        return ""
+    digits = 2 if column == "pesq" else 1
+    body = []
+    for case in dict.fromkeys(tuple(row[key] for key in keys) for row in chosen):
+        here = dict(zip(keys, case, strict=True))
+        rows = [row for row in chosen if agree(row, here)]
+        values = (paired(rows, column, across, name, base) for name in names)
+        body.append([*map(str, case), *(mean(each, digits) for each in values)])
+    return table(title, [*keys, *names], body)
+
+
+def paired(found: list[dict], column: str, across: str, name: str, base: str) -> list[float]:
+    """Differences between two values of a key, the mean over what else they share, by recording."""
+    shared = [key for key in KEYS if key != across]
+    values = {(row[across], *(row[key] for key in shared)): row[column] for row in found}
+    parts: dict[str, list[float]] = {}
+    for row in found:
+        case = tuple(row[key] for key in shared)
+        if row[across] == name and (base, *case) in values:
+            parts.setdefault(row["recording"], []).append(row[column] - values[(base, *case)])
+    return [float(np.mean(each)) for each in parts.values()]
+
+
+def agree(row: dict, facts: dict[str, Any]) -> bool:
+    """Whether a row has these values."""
+    return all(row[key] == value for key, value in facts.items())

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _quality_page import CHECKPOINTS, SCORED, differences_page, draw, page
+from _quality_page import CHECKPOINTS, SCORED, compact, draw, page
 from scipy.ndimage import gaussian_filter
 
 from phaserec import STFT, Problem, algorithms, audio, measures, starts
@@ -61,8 +61,9 @@ SIGMA = 1.0
 # Iterations that are timed.
 TIMED = 20
 CASE = ("recording", "duration", "magnitudes", "window", "overlap", "algorithm", "start")
-NUMBERS = ("overlap", "seconds", "convergence", "pesq", "estoi", "si_sdr")
-FIELDS = ("kind", *CASE, "iteration", "seconds", "convergence", "pesq", "estoi", "si_sdr")
+SCORES = ("seconds", "convergence", "pesq", "estoi", "si_sdr")
+NUMBERS = ("duration", "overlap", *SCORES)
+FIELDS = ("kind", *CASE, "iteration", *SCORES)
 
 
 @dataclass(frozen=True)
@@ -221,23 +222,31 @@ def rows(
     return found
 
 
-def read(path: Path, n_iter: int) -> list[dict]:
-    """Rows of a CSV, those of runs that went as far as n_iter iterations."""
+def read(path: Path, duration: float, n_iter: int) -> list[dict]:
+    """Rows of a CSV, but for runs that were cut.
+
+    Raises
+    ------
+    ValueError
+        If they are of other recordings or go further.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        found = [
-            {
-                key: float(word) if key in (*NUMBERS, "duration") else word
-                for key, word in row.items()
-                if key is not None and word  # a line may be cut
-            }
-            for row in csv.DictReader(file)
-        ]
-    for row in found:
-        row["iteration"] = int(row.get("iteration", -1))
+    lines = path.read_text().splitlines(keepends=True)
+    found = []
+    for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+        values: dict[str, Any] = {key: word for key, word in row.items() if word}
+        values |= {key: float(values[key]) for key in NUMBERS if key in values}
+        found.append(values | {"iteration": int(row["iteration"])})
+    durations = {row["duration"] for row in found} - {duration}
+    last = max((row["iteration"] for row in found), default=0)
+    if durations or last > n_iter:
+        raise ValueError(
+            f"{path} has {last} iterations of {', '.join(map(str, durations or {duration}))} s; "
+            "give the same --n-iter and --seconds, or another folder (-o)"
+        )
     whole = {identity(row) for row in found if row["iteration"] == n_iter}
-    return [row for row in found if identity(row) in whole and row["iteration"] <= n_iter]
+    return [row for row in found if identity(row) in whole]
 
 
 def identity(row: dict) -> tuple:
@@ -248,7 +257,7 @@ def identity(row: dict) -> tuple:
 def write(rows: Iterable[dict], file: Any) -> None:
     """Lines of a CSV."""
     for row in rows:
-        cells = {k: f"{v:.4g}" if k in NUMBERS else v for k, v in row.items()}
+        cells = {k: f"{v:.4g}" if k in SCORES else v for k, v in row.items()}
         csv.DictWriter(file, FIELDS).writerow(cells)
     file.flush()
 
@@ -296,7 +305,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def chosen(parser_values: argparse.Namespace) -> dict[str, Sequence[Any]]:
+def chosen(given: argparse.Namespace) -> dict[str, Sequence[Any]]:
     """The grid, with what is asked for of it.
 
     Raises
@@ -304,16 +313,16 @@ def chosen(parser_values: argparse.Namespace) -> dict[str, Sequence[Any]]:
     ValueError
         If something is asked for that is not in the grid.
     """
-    crossed = dict(grid(parser_values.mixtures, parser_values.full))
+    crossed = dict(grid(given.mixtures, given.full))
     for key, values in crossed.items():
-        wanted = getattr(parser_values, key)
+        wanted = getattr(given, key)
         if wanted is None:
             continue
         strange = [value for value in wanted if value not in values]
         if strange:
             raise ValueError(
                 f"--{key} {strange[0]} is not one of {', '.join(map(str, values))}"
-                + ("" if parser_values.full else "; --full has more")
+                + ("" if given.full else "; --full has more")
             )
         crossed[key] = [value for value in values if value in wanted]
     return crossed
@@ -335,11 +344,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     stem = given.output / name
     for _ in warm_up(crossed["algorithm"]):
         pass
-    before = read(stem.with_suffix(".csv"), given.n_iter)
+    before = read(stem.with_suffix(".csv"), given.seconds, given.n_iter)
     done = {identity(row) for row in before}
     runs = run(found, given.seconds, crossed, given.mixtures, given.n_iter, given.scored, done)
     table = measured(stem.with_suffix(".csv"), runs, before)
-    made = differences_page(table) if given.full else page(table, given.mixtures)
+    made = compact(table) if given.full else page(table, given.mixtures)
     stem.with_suffix(".rst").write_text(made.rstrip() + "\n")
     if not (given.mixtures or given.full):
         draw(table, stem.with_suffix(".svg"))

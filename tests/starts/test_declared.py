@@ -115,7 +115,7 @@ def test_near_names_are_suggested(p):
 
 @pytest.mark.parametrize("start", [3, "", lambda p, rng: None])
 def test_it_is_a_name(start):
-    with pytest.raises(ValueError, match="start=.* must be the name of a start"):
+    with pytest.raises(ValueError, match=r"start=.* must be the name of a start"):
 
         @algorithm(start=start)
         def nameless(S, p):
