@@ -46,9 +46,17 @@ def rows(algorithms=("fast-griffin-lim", "griffin-lim"), recordings=("a", "b", "
     """Rows whose values are known: griffin-lim is k dB worse on the k-th recording."""
     return [
         {
-            **{"recording": name, "kind": "speech", "duration": 2.0, "magnitudes": "true"},
-            **{"window": window, "overlap": 75.0, "algorithm": algorithm, "start": start},
-            **{"iteration": n, "seconds": 0.5 + n, "pesq": 3.0},
+            "recording": name,
+            "kind": "speech",
+            "duration": 2.0,
+            "magnitudes": "true",
+            "window": window,
+            "overlap": 75.0,
+            "algorithm": algorithm,
+            "start": start,
+            "iteration": n,
+            "seconds": 0.5 + n,
+            "pesq": 3.0,
             "convergence": -10.0 * k - n + (k if algorithm == "griffin-lim" else 0),
         }
         for k, name in enumerate(recordings)
