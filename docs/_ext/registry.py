@@ -60,7 +60,7 @@ def _algorithm(entry: Algorithm) -> list[list[str]]:
             entry.summary or "(no description)",
             escape(entry.cite) or "(no source given)",
         ],
-        [*([_hyper(hyper) for hyper in entry.hyper] or ["none"]), *_declared(entry)],
+        [*map(_hyper, entry.hyper), *_declared(entry)] or ["none"],
         _objective(entry),
         [_machine(entry)],
     ]
