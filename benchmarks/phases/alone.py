@@ -12,6 +12,7 @@ import argparse
 import csv
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ import torch
 from safetensors.torch import load_file
 from train_alone import N_FFT, NETWORK, RATE, train
 
-from phaserec import STFT, Problem, audio, measures
+from phaserec import STFT, Problem, algorithms, audio, measures
+from phaserec.algorithms import Algorithm
 from phaserec.evaluation.metrics import METRICS, Settings, Undefined
 from phaserec.solving import prepare
 from unfolded.layers.residuals import GatedResidual
+from unfolded.priors.deep_griffin_lim import iteration
 from unfolded.priors.networks import apply
 
 HOPS = (512, 256)
@@ -82,20 +85,23 @@ def trajectory(
             yield k, to_start + k * each, x
 
 
+def deep(net: GatedResidual) -> Algorithm:
+    """Deep Griffin-Lim with a network."""
+
+    def deep_griffin_lim(state: tuple, p: Any) -> tuple:
+        return iteration(state, p, partial(apply, net))
+
+    return algorithms.describe(deep_griffin_lim, memory=1)
+
+
 def rows(data: Path, networks: dict[int, GatedResidual]) -> Iterator[dict[str, Any]]:
     """A row for each checkpoint."""
     for name, file, x in recordings(data):
         for hop, net in networks.items():
-
-            def deep_griffin_lim(S: Any, p: Any, net: GatedResidual = net) -> Any:
-                mag = p.mag(S)
-                cons = p.cons(mag)
-                return cons - apply(net, S, mag, cons, p.magnitudes)
-
             stft = STFT(N_FFT, hop)
             p = Problem(np.abs(stft(x[None])), stft=stft, length=len(x))
             for algorithm, start, n in CASES:
-                step = deep_griffin_lim if algorithm == "deep-griffin-lim" else algorithm
+                step = deep(net) if algorithm == "deep-griffin-lim" else algorithm
                 for k, seconds, y in trajectory(p, step, start, n):
                     facts = {"set": name, "file": file, "hop": hop, "start": start}
                     facts |= {"algorithm": algorithm, "iteration": k}

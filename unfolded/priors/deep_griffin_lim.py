@@ -1,6 +1,7 @@
 """Deep Griffin-Lim: Griffin-Lim with a network that knows what speech is like."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,41 @@ _OVERLAPS = {"half": 1 / 2, "quarter": 1 / 4}
 
 
 @algorithm(
-    cite="Masuyama, Yatabe, Koizumi, Oikawa & Harada, ICASSP 2019", objective=magnitude_error
+    memory=1,
+    cite="Masuyama, Yatabe, Koizumi, Oikawa & Harada, ICASSP 2019",
+    objective=magnitude_error,
 )
-def deep_griffin_lim(S: Array, p: Any) -> Array:
+def deep_griffin_lim(state: tuple, p: Any) -> tuple:
     """Deep Griffin-Lim: a trained network subtracts what it finds wrong (speech, 16 kHz)."""
+    return iteration(state, p, partial(subtracted, p.stft))
+
+
+def iteration(state: tuple, p: Any, residual: Callable[..., Array]) -> tuple:
+    """One iteration with any network.
+
+    What the network leaves is small where it is not sure, which the next iteration wants to see
+    and nobody wants to hear: the estimate has the target magnitudes.
+
+    Parameters
+    ----------
+    state : tuple
+        Estimate, and what the network left of it or None, ``(..., J, F, T)``.
+    p : Problem
+        The problem.
+    residual : callable
+        ``residual(S, mag, cons, V)``: what is to be subtracted from ``cons``.
+
+    Returns
+    -------
+    tuple
+        The next state.
+    """
+    estimate, S = state
+    S = estimate if S is None else S
     mag = p.mag(S)
     cons = p.cons(mag)
-    return cons - subtracted(p.stft, S, mag, cons, p.magnitudes)
+    S = cons - residual(S, mag, cons, p.magnitudes)
+    return p.mag(S), S
 
 
 def subtracted(stft: STFT, S: Array, mag: Array, cons: Array, V: Array) -> Array:
