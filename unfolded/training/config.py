@@ -229,6 +229,10 @@ class ResidualConfig(CorrectionConfig):
     ----------
     name : str
         A key of :data:`unfolded.layers.residuals.RESIDUALS`, or a class of one's own, likewise.
+    options : dict
+        Arguments of its class; those that follow from the data and the transform are given to it.
+    tied : bool
+        Whether all layers share one; otherwise each has its own.
     """
 
     name: str = "gated"
