@@ -19,7 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from train_alone import N_FFT, NETWORK, RATE, train
+from torch import nn
+from train_alone import LAYERS, N_FFT, NETWORK, RATE, train
+from train_proximal import Proximal, admm
+from train_proximal import train as train_proximals
 
 from phaserec import STFT, Problem, algorithms, audio, measures
 from phaserec.algorithms import Algorithm
@@ -34,6 +37,7 @@ CASES = [
     ("griffin-lim", "random", 100),
     ("fast-griffin-lim", "random", 100),
     ("admm", "random", 100),
+    ("learned-admm", "random", LAYERS),
     ("deep-griffin-lim", "random", 20),
     ("griffin-lim", "pghi", 10),
     ("fast-griffin-lim", "pghi", 10),
@@ -57,14 +61,22 @@ def recordings(data: Path) -> Iterator[tuple[str, str, np.ndarray]]:
                 yield name, f"{path.parent.name}/{path.stem}", x.astype(np.float32)
 
 
-def network(runs: Path, sounds: Path, hop: int) -> GatedResidual:
-    """The network of a hop, trained if it is not there."""
-    folder = runs / f"deep-griffin-lim-{hop}"
-    if not (folder / "done").exists():
-        train(sounds, folder, hop)
-    made = GatedResidual(STFT(N_FFT, hop), *NETWORK)
-    made.load_state_dict(load_file(folder / "model.safetensors"))
-    return made.eval().requires_grad_(False)
+def trained(runs: Path, sounds: Path, hop: int) -> dict[str, Algorithm]:
+    """Algorithms with networks for a hop, which are trained if they are not there."""
+    found: dict[str, nn.Module] = {}
+    for name, make, learn in (
+        ("deep-griffin-lim", lambda: GatedResidual(STFT(N_FFT, hop), *NETWORK), train),
+        ("learned-admm", lambda: nn.ModuleList(Proximal() for _ in range(LAYERS)), train_proximals),
+    ):
+        folder = runs / f"{name}-{hop}"
+        if not (folder / "done").exists():
+            learn(sounds, folder, hop)
+        found[name] = make().eval().requires_grad_(False)
+        found[name].load_state_dict(load_file(folder / "model.safetensors"))
+    return {
+        "deep-griffin-lim": deep(found["deep-griffin-lim"]),
+        "learned-admm": learned(found["learned-admm"]),
+    }
 
 
 def trajectory(
@@ -85,7 +97,18 @@ def trajectory(
             yield k, to_start + k * each, x
 
 
-def deep(net: GatedResidual) -> Algorithm:
+def learned(proximals: nn.ModuleList) -> Algorithm:
+    """ADMM with a learned function for each iteration."""
+
+    def learned_admm(state: tuple, p: Any) -> tuple:
+        start, Y, k = state
+        Y = admm(start if Y is None else Y, p, proximals[k or 0])
+        return p.mag(Y), Y, (k or 0) + 1
+
+    return algorithms.describe(learned_admm, memory=2)
+
+
+def deep(net: nn.Module) -> Algorithm:
     """Deep Griffin-Lim with a network."""
 
     def deep_griffin_lim(state: tuple, p: Any) -> tuple:
@@ -94,18 +117,24 @@ def deep(net: GatedResidual) -> Algorithm:
     return algorithms.describe(deep_griffin_lim, memory=1)
 
 
-def rows(data: Path, networks: dict[int, GatedResidual]) -> Iterator[dict[str, Any]]:
+def rows(data: Path, networks: dict[int, dict[str, Algorithm]]) -> Iterator[dict[str, Any]]:
     """A row for each checkpoint."""
     for name, file, x in recordings(data):
-        for hop, net in networks.items():
+        for hop, own in networks.items():
             stft = STFT(N_FFT, hop)
-            p = Problem(np.abs(stft(x[None])), stft=stft, length=len(x))
+            V = np.abs(stft(x[None]))
+            p = Problem(V, stft=stft, length=len(x))
+            tensors = Problem(torch.from_numpy(V), stft=stft, length=len(x))
             for algorithm, start, n in CASES:
-                step = deep(net) if algorithm == "deep-griffin-lim" else algorithm
-                for k, seconds, y in trajectory(p, step, start, n):
+                on = tensors if algorithm == "learned-admm" else p
+                for k, seconds, y in trajectory(on, own.get(algorithm, algorithm), start, n):
                     facts = {"set": name, "file": file, "hop": hop, "start": start}
                     facts |= {"algorithm": algorithm, "iteration": k}
-                    yield facts | {"seconds": seconds * RATE / len(x)} | scores(x, y[0], p)
+                    yield (
+                        facts
+                        | {"seconds": seconds * RATE / len(x)}
+                        | scores(x, np.asarray(y[0]), p)
+                    )
 
 
 def scores(x: np.ndarray, y: np.ndarray, p: Problem) -> dict[str, float]:
@@ -212,7 +241,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, default=Path("runs/phases"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    networks = {hop: network(given.runs, given.sounds, hop) for hop in HOPS}
+    networks = {hop: trained(given.runs, given.sounds, hop) for hop in HOPS}
     given.output.mkdir(parents=True, exist_ok=True)
     found = []
     with (given.output / "alone.csv").open("w", newline="") as file:
