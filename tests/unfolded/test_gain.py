@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from phaserec import STFT
-from unfolded import Estimate, Separator, UnfoldedInversion
+from unfolded import Estimate, GRUMasks, Separator, UnfoldedInversion
 from unfolded.losses import combine
 from unfolded.training.objective import Objective
 
@@ -79,6 +79,18 @@ def test_loss_of_every_layer(loss):
     expected = values[2] + 0.3 * (values[0] + values[1]) / 2
     got = Objective(model, term, every_layer=0.3)(MIXTURE, sources)
     torch.testing.assert_close(got, expected)
+
+
+def test_the_gru_has_a_gain_that_is_one_at_first():
+    models = []
+    for gain in (False, True):
+        torch.manual_seed(0)
+        estimator = GRUMasks(2, stft=STFT(64), sample_rate=8000, hidden=8, gain=gain)
+        models.append(Separator(estimator, "misi", 2))
+    torch.testing.assert_close(models[1](MIXTURE), models[0](MIXTURE))
+    nn.init.constant_(models[1].estimator.gain.bias, -1.0)
+    factor = 2 / (1 + torch.e)
+    torch.testing.assert_close(models[1](MIXTURE), factor * models[0](MIXTURE))
 
 
 def test_gradients_reach_all_three():
