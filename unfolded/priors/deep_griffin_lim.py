@@ -11,8 +11,8 @@ from phaserec._xp import Array
 from phaserec.algorithms.single import magnitude_error
 
 WEIGHTS = Path(__file__).parent / "weights"
-# Half of the transform or a quarter: what networks have been trained for.
-_OVERLAPS = {"half": 1 / 2, "quarter": 1 / 4}
+# Hops over the transform that networks have been trained for.
+_HOPS = {"half": 1 / 2}
 
 
 @algorithm(
@@ -83,8 +83,8 @@ def subtracted(stft: STFT, S: Array, mag: Array, cons: Array, V: Array) -> Array
         raise ImportError(
             f"deep-griffin-lim needs {error.name}; pip install 'phaserec[unfolded]' brings it"
         ) from error
-    overlap = stft.hop_length / stft.n_fft
-    nearest = min(_OVERLAPS, key=lambda name: abs(_OVERLAPS[name] - overlap))
+    hop = stft.hop_length / stft.n_fft
+    nearest = min(_HOPS, key=lambda name: abs(_HOPS[name] - hop))
     residual = _read(networks, WEIGHTS / f"deep-griffin-lim-{nearest}.safetensors", stft)
     result: Array = networks.apply(residual, S, mag, cons, V)
     return result
