@@ -76,11 +76,12 @@ class Size:
     seconds: float = 2.0
     steps: int = 1000
     residual: tuple[int, int, int] = (6, 8, 3)
-    layers_batch: int = 2
-    layers_steps: int = 200
+    layers_batch: int = 1
+    layers_seconds: float = 1.5
+    layers_steps: int = 160
 
 
-QUICK = Size(hidden=4, batch=2, seconds=0.25, steps=2, residual=(1, 1, 1), layers_steps=2)
+QUICK = Size(4, 2, 0.25, 2, (1, 1, 1), 1, 0.25, 2)
 
 
 class ComplexMasks(nn.Module):
@@ -211,7 +212,7 @@ def trained(sounds: Path, runs: Path, size: Size) -> dict[str, tuple[nn.Module, 
         torch.manual_seed(0)
         inversion = layers(size)
         loss = functools.partial(value, get_loss("snr"), Separator(found[title], inversion))
-        drawn = batches(known, noises, 1, size.layers_batch, size.seconds)
+        drawn = batches(known, noises, 1, size.layers_batch, size.layers_seconds)
         path = runs / f"{name}-layers.pt"
         seconds += train(inversion, loss, drawn, path, rate=3e-3, steps=size.layers_steps)
         found[title] = (found[title], inversion)

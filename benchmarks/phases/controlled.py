@@ -54,10 +54,10 @@ class Size:
 
     residual: tuple[int, int, int] = (6, 8, 3)
     batch: int = 1
-    seconds: float = 1.5
-    steps: int = 800
+    seconds: float = 1.0
+    steps: int = 900
     rates: tuple[float, ...] = (3e-3, 1e-2)
-    trial: int = 80
+    trial: int = 60
     valid: int = 12
     snrs: tuple[float, ...] = SNRS
 
