@@ -53,8 +53,9 @@ LOSSES = {
 }
 ITERATIONS = (1, 3, 10)
 MIXTURE = "(the mixture)"
-SCORES = ("magnitude SNR", "phase SNR", "slope", "SI-SDR")
-GAINS = (*(f"MISI-{n}" for n in ITERATIONS), "trained")
+SCORES = ("magnitude SNR", "of the noise", "phase SNR", "slope", "SI-SDR")
+# The last two, which explain the others: projected once, and with the phase of the mixture.
+GAINS = (*(f"MISI-{n}" for n in ITERATIONS), "trained", "P_mix alone", "mixture's phase")
 DIGITS = {"slope": 2, **dict.fromkeys(GAINS, 2)}
 # What a magnitude term does, by the loss without it.
 DIFFERENCES = (
@@ -77,8 +78,8 @@ class Size:
     steps: int = 1000
     residual: tuple[int, int, int] = (6, 8, 3)
     layers_batch: int = 1
-    layers_seconds: float = 1.5
-    layers_steps: int = 160
+    layers_seconds: float = 1.0
+    layers_steps: int = 120
 
 
 QUICK = Size(4, 2, 0.25, 2, (1, 1, 1), 1, 0.25, 2)
@@ -224,32 +225,41 @@ def scores(found: dict[str, tuple[nn.Module, UnfoldedInversion]], data: Path) ->
     """Scores of the speech, for every file and loss."""
     rows = []
     for name, sources in pairs(data):
-        mixture, speech = sources.sum(0), sources[0]
-        truth = TRANSFORM(speech)
-        row = facts(TRANSFORM(mixture), truth)
-        row["SI-SDR"] = measures.si_sdr(speech, mixture).item()
-        rows.append({"file": name, "loss": MIXTURE, **row})
+        mixture, truth = sources.sum(0), TRANSFORM(sources)
+        X = TRANSFORM(mixture)
+        rows.append({"file": name, "loss": MIXTURE, **facts(torch.stack([X, X]), truth, sources)})
         for title, (network, inversion) in found.items():
-            runs = {f"MISI-{n}": Separator(network, "misi", n, trainable={}) for n in ITERATIONS}
-            runs["trained"] = Separator(network, inversion)
+            separators = {f"MISI-{n}": Separator(network, "misi", n) for n in ITERATIONS}
+            separators["trained"] = Separator(network, inversion)
             with torch.no_grad():
-                plain = Separator(network)
-                row = facts(plain.spectrogram(mixture[None])[0, 0], truth)
-                row["SI-SDR"] = measures.si_sdr(speech, plain(mixture[None])[0, 0]).item()
-                for method, separator in runs.items():
-                    after = measures.si_sdr(speech, separator(mixture[None])[0, 0]).item()
-                    row[method] = after - row["SI-SDR"]
-            rows.append({"file": name, "loss": title, **row})
+                S = Separator(network).spectrogram(mixture[None])[0]
+                after = {
+                    method: measures.si_sdr(sources[0], separator(mixture[None])[0, 0]).item()
+                    for method, separator in separators.items()
+                }
+            row = facts(S, truth, sources)
+            after["P_mix alone"] = si_sdr(projectors.mixing(S, X)[0], sources[0])
+            after["mixture's phase"] = si_sdr(projectors.magnitude(X, S[0].abs()), sources[0])
+            gains = {method: score - row["SI-SDR"] for method, score in after.items()}
+            rows.append({"file": name, "loss": title, **row, **gains})
     return rows
 
 
-def facts(S: Tensor, truth: Tensor) -> dict[str, float]:
-    """What is scored of a spectrogram."""
+def facts(S: Tensor, truth: Tensor, sources: Tensor) -> dict[str, float]:
+    """What is scored of spectrograms ``(2, F, T)`` of speech and noise."""
+    speech, noise = magnitude_snr(S.abs(), truth.abs()).tolist()
     return {
-        "magnitude SNR": magnitude_snr(S.abs(), truth.abs()).item(),
-        "phase SNR": phase_snr(S, truth).item(),
-        "slope": slope(S, truth).item(),
+        "magnitude SNR": speech,
+        "of the noise": noise,
+        "phase SNR": phase_snr(S[0], truth[0]).item(),
+        "slope": slope(S[0], truth[0]).item(),
+        "SI-SDR": si_sdr(S[0], sources[0]),
     }
+
+
+def si_sdr(S: Tensor, source: Tensor) -> float:
+    """SI-SDR in dB of a spectrogram."""
+    return measures.si_sdr(source, TRANSFORM.inverse(S, length=len(source))).item()
 
 
 def of(rows: list[dict], loss: str, score: str) -> np.ndarray:
