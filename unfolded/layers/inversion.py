@@ -6,7 +6,7 @@ problem whose mixing weights, magnitudes and transform may be trained.
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Self, cast
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from phaserec import STFT, Problem
+from phaserec._registry import Registry
 from phaserec._typing import Init, Lengths, Projectors, Seed
 from phaserec._xp import as_int, is_traced
 from phaserec.algorithms import (
@@ -30,6 +31,7 @@ from unfolded.layers.corrections import CORRECTIONS
 from unfolded.layers.parameters import Parameters, Trainable, declared, in_words
 from unfolded.layers.problem import LayerProblem
 from unfolded.layers.recompute import recomputed
+from unfolded.layers.residuals import RESIDUALS
 from unfolded.nn.modules import describe, rebuild
 from unfolded.nn.windows import LearnedSTFT
 
@@ -64,6 +66,12 @@ class UnfoldedInversion(nn.Module):
         those of the problem, the current estimate and the magnitudes of the mixture
         ``(..., F, T)``; one for all layers, or one for each. See
         :class:`~unfolded.layers.corrections.MagnitudeRefinement`.
+    residual : nn.Module or sequence of K of them, optional
+        What is subtracted from the estimate after an iteration, ``residual(S, mag, cons, error, V)
+        -> (..., J, F, T)`` complex: of the estimate before it, P_mag of that, P_cons of P_mag, the
+        mixing error ``X − Σ cons`` of shape ``(..., F, T)`` or None without a mixture, and the
+        layer's target magnitudes; one for all layers, or one for each. See
+        :class:`~unfolded.layers.residuals.GatedResidual`.
     momentum : float or list of K floats, optional
         Accelerate the algorithm with momentum, from this value on; for an algorithm with a
         momentum of its own, its start. The first layer's does not matter: a first iteration is a
@@ -117,6 +125,7 @@ class UnfoldedInversion(nn.Module):
         stft: STFT,
         trainable: Trainable | None = None,
         correction: nn.Module | Sequence[nn.Module] | None = None,
+        residual: nn.Module | Sequence[nn.Module] | None = None,
         momentum: float | Sequence[float] | None = None,
         n_sources: int | None = None,
         learn_windows: bool = False,
@@ -161,12 +170,13 @@ class UnfoldedInversion(nn.Module):
             {name: value for name, value in (defaults | start).items() if name not in self.axes}
             for start in starts
         ]
-        self.correction: nn.Module | None = None
+        self.correction = self._of_layers("correction", correction)
+        self.residual = self._of_layers("residual", residual)
         self.transform = LearnedSTFT(stft, dtype=dtype) if learn_windows else None
-        self.set_correction(correction)
+        self._freeze_unreached()
 
     def set_correction(self, correction: nn.Module | Sequence[nn.Module] | None) -> None:
-        """Replace the corrections.
+        """Replace the corrections of magnitudes.
 
         Parameters
         ----------
@@ -178,15 +188,37 @@ class UnfoldedInversion(nn.Module):
         ValueError
             If there are not as many as layers.
         """
-        if isinstance(correction, Sequence | nn.ModuleList):
-            if len(correction) != self.n_layers:
-                raise ValueError(
-                    f"correction has {len(correction)} modules for n_layers={self.n_layers}; give "
-                    "one for each layer, or one module for all of them"
-                )
-            correction = nn.ModuleList(correction)
-        self.correction = correction
+        self.correction = self._of_layers("correction", correction)
         self._freeze_unreached()
+
+    def set_residual(self, residual: nn.Module | Sequence[nn.Module] | None) -> None:
+        """Replace the corrections of spectrograms.
+
+        Parameters
+        ----------
+        residual : nn.Module or sequence of K of them, or None
+            As for the class.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many as layers.
+        """
+        self.residual = self._of_layers("residual", residual)
+        self._freeze_unreached()
+
+    def _of_layers(
+        self, name: str, given: nn.Module | Sequence[nn.Module] | None
+    ) -> nn.Module | None:
+        """A module for all layers, or one for each."""
+        if not isinstance(given, Sequence | nn.ModuleList):
+            return given
+        if len(given) != self.n_layers:
+            raise ValueError(
+                f"{name} has {len(given)} modules for n_layers={self.n_layers}; give one for each "
+                "layer, or one module for all of them"
+            )
+        return nn.ModuleList(given)
 
     def _of_layer(self, given: Mapping[str, Any], k: int) -> dict[str, Any]:
         """Values of one layer, of those that are given for each."""
@@ -211,17 +243,13 @@ class UnfoldedInversion(nn.Module):
                 f"algorithm {self.entry.name!r} is not registered and cannot be saved; register "
                 "its step function with phaserec.algorithm"
             )
-        correction: Any = None
-        if isinstance(self.correction, nn.ModuleList):
-            correction = [describe(module, CORRECTIONS) for module in self.correction]
-        elif self.correction is not None:
-            correction = describe(self.correction, CORRECTIONS)
         return {
             "algorithm": self.entry.name,
             "n_layers": self.n_layers,
             "n_sources": self.n_sources,
             "trainable": {name: in_words(axes) for name, axes in self.axes.items()},
-            "correction": correction,
+            "correction": _described(self.correction, CORRECTIONS),
+            "residual": _described(self.residual, RESIDUALS),
             "momentum": self._momentum,
             "learn_windows": self.transform is not None,
             "checkpoint": self.checkpoint,
@@ -249,17 +277,28 @@ class UnfoldedInversion(nn.Module):
         ValueError, KeyError, TypeError
             If the configuration is none.
         """
-        arguments = dict(config)
-        correction, hyper = arguments.pop("correction"), arguments.pop("hyper")
-        # What does not hold together is found before corrections of any size are made.
+        arguments = {"residual": None} | dict(config)
+        parts = {name: arguments.pop(name) for name in ("correction", "residual")}
+        hyper = arguments.pop("hyper")
+        # What does not hold together is found before modules of any size are made.
         network = cls(**arguments, **hyper, stft=stft)
-        if isinstance(correction, list) and len(correction) == network.n_layers:
-            network.set_correction([rebuild(c, CORRECTIONS, "correction") for c in correction])
-        elif isinstance(correction, dict):
-            network.set_correction(rebuild(correction, CORRECTIONS, "correction"))
-        elif correction is not None:
-            raise ValueError(f"correction must be one, or {network.n_layers} of them")
+        correction = network._rebuilt("correction", parts["correction"], CORRECTIONS)
+        residual = network._rebuilt("residual", parts["residual"], RESIDUALS)
+        network.correction, network.residual = correction, residual
+        network._freeze_unreached()
         return network
+
+    def _rebuilt(
+        self, name: str, description: Any, registry: Registry[type[nn.Module]]
+    ) -> nn.Module | None:
+        """Module or modules of what :attr:`config` has for them."""
+        if isinstance(description, list) and len(description) == self.n_layers:
+            return nn.ModuleList(rebuild(each, registry, name) for each in description)
+        if description is None:
+            return None
+        if not isinstance(description, dict):
+            raise ValueError(f"{name} must be one, or {self.n_layers} of them")
+        return rebuild(description, registry, name)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by what they are, for optimisers.
@@ -268,12 +307,12 @@ class UnfoldedInversion(nn.Module):
         -------
         dict of str to list of nn.Parameter
             ``declared`` are hyper-parameters and mixing weights, which want a rate of their own
-            and no decay; ``correction`` the weights of the corrections; ``windows`` those of the
-            transform. Only parameters that require gradients.
+            and no decay; ``correction`` the weights of the corrections of magnitudes and of
+            spectrograms; ``windows`` those of the transform. Only those that require gradients.
         """
         parts: dict[str, list[nn.Module | None]] = {
             "declared": [self.shared, self.layers],
-            "correction": [self.correction],
+            "correction": [self.correction, self.residual],
             "windows": [self.transform],
         }
         return {
@@ -311,6 +350,8 @@ class UnfoldedInversion(nn.Module):
         shorter.layers = self.layers[:n_layers]
         if isinstance(self.correction, nn.ModuleList):
             shorter.correction = self.correction[:n_layers]
+        if isinstance(self.residual, nn.ModuleList):
+            shorter.residual = self.residual[:n_layers]
         shorter.n_layers = n_layers
         shorter._constants = self._constants[:n_layers]
         shorter._hyper = {k: v[:n_layers] if _is_list(v) else v for k, v in self._hyper.items()}
@@ -395,8 +436,55 @@ class UnfoldedInversion(nn.Module):
             As :meth:`forward`.
         """
         problem = self._problem(magnitudes, mixture, length, lengths)
-        S = self._run(problem, init, rng)
-        return S
+        return self._run(problem, init, rng)
+
+    def trajectory(
+        self,
+        magnitudes: Tensor,
+        mixture: Tensor | None = None,
+        init: Init = None,
+        *,
+        length: int | None = None,
+        lengths: Lengths = None,
+        rng: Seed = None,
+    ) -> list[Tensor]:
+        """Spectrograms after each layer, for losses on all of them.
+
+        Parameters
+        ----------
+        magnitudes, mixture, init, length, lengths, rng
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        list of Tensor, shape (..., J, F, T)
+            Complex spectrograms, one of each layer.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`forward`.
+        """
+        problem = self._problem(magnitudes, mixture, length, lengths)
+        return list(self._estimates(problem, init, rng, every=True))
+
+    def inverse(self, S: Tensor, *, length: int | None = None, lengths: Lengths = None) -> Tensor:
+        """Waveforms of spectrograms by the transform of the layers.
+
+        Parameters
+        ----------
+        S : Tensor, shape (..., F, T)
+            Complex spectrograms.
+        length, lengths
+            As for :meth:`phaserec.STFT.inverse`.
+
+        Returns
+        -------
+        Tensor, shape (..., time)
+            Waveforms.
+        """
+        waveforms: Tensor = self._transform.inverse(S, length=length, lengths=lengths)
+        return waveforms
 
     def _as_algorithm(self, problem: Problem, init: Init) -> AlgorithmLike | None:
         """The layers as an algorithm, for the machines that have one; None where that cannot be.
@@ -411,7 +499,7 @@ class UnfoldedInversion(nn.Module):
         tensors += [a for a in given if isinstance(a, Tensor)]
         asked = torch.is_grad_enabled() and any(a.requires_grad for a in tensors)
         weights = [self.shared.weights, *(layer.weights for layer in self.layers)]
-        modules = (self.correction, self.transform, *weights)
+        modules = (self.correction, self.residual, self.transform, *weights)
         whole = all(v.ndim == 0 for each in values for v in each.values())
         if asked or is_traced() or not whole or any(m is not None for m in modules):
             return None
@@ -439,6 +527,13 @@ class UnfoldedInversion(nn.Module):
 
     def _run(self, problem: Problem, init: Any, rng: Any) -> Tensor:
         """Spectrogram after the last layer."""
+        *_, last = self._estimates(problem, init, rng)
+        return last
+
+    def _estimates(
+        self, problem: Problem, init: Any, rng: Any, *, every: bool = False
+    ) -> Iterator[Tensor]:
+        """Spectrograms after layers, or only some of them and the last."""
         mixture = cast(Tensor | None, problem.mixture)
         X = None if mixture is None else problem.X
         if mixture is not None and self.transform is not None and not mixture.is_complex():
@@ -452,30 +547,39 @@ class UnfoldedInversion(nn.Module):
         if self.checkpoint and torch.is_grad_enabled():
             # Segments of √K layers (Chen et al. 2016): only the states between them, and in the
             # backward pass those within one of them, are kept.
-            size = max(math.isqrt(self.n_layers), 1)
+            size = 1 if every else max(math.isqrt(self.n_layers), 1)
             for first in range(0, self.n_layers, size):
                 segment = range(first, min(first + size, self.n_layers))
                 state = recomputed(self._segment, state, segment, problem, X)
+                yield estimate(state)
         else:
             for k in range(self.n_layers):
                 state = self._layer(state, k, problem, X)
-        return estimate(state)
+                yield estimate(state)
 
     def _layer(self, state: Any, k: int, problem: Problem, X: Any) -> Any:
         own, V = cast(Parameters, self.layers[k]), cast(Tensor, problem.magnitudes)
-        correction = self.correction
-        if isinstance(correction, nn.ModuleList):
-            correction = correction[k]
+        correction, residual = _of_layer(self.correction, k), _of_layer(self.residual, k)
         corrected = None
         if correction is not None:
             total = V.sum(-3) if X is None else X.abs()
             corrected = correction(V, estimate(state), total)
         weights = own.weights or self.shared.weights
-        stand_in: Projectors[Tensor] = LayerProblem(problem, self._transform, X, weights, corrected)
+        layer = LayerProblem(
+            problem, self._transform, X, weights, corrected, keep=residual is not None
+        )
+        stand_in: Projectors[Tensor] = layer
         values = {**self.shared.values(), **own.values()}
         hyper = {name: value.to(V) for name, value in values.items()} | self._constants[k]
         step = momentum(self.entry, hyper.pop("momentum")) if self._accelerated else self.entry.step
-        return step(state, stand_in, **hyper)
+        S, state = estimate(state), step(state, stand_in, **hyper)
+        if residual is None:
+            return state
+        mag = layer.mag(S)
+        cons = layer.cons(mag)
+        error = None if X is None else X - cons.sum(-3)
+        S = estimate(state) - residual(S, mag, cons, error, layer.magnitudes)
+        return (S, *state[1:]) if isinstance(state, tuple) else S
 
     def _segment(self, state: Any, segment: range, problem: Problem, X: Any) -> Any:
         for k in segment:
@@ -485,7 +589,8 @@ class UnfoldedInversion(nn.Module):
     def _freeze_unreached(self) -> None:
         """Stop training what the output does not depend on, found by a run on noise."""
         groups = self.parameter_groups()
-        # A factor stands for a correction, which may be anything and is not run.
+        # A factor stands for a correction, which may be anything and is not run, and the least that
+        # depends on what it sees for a residual.
         gains, corrections = _gains(self.correction)
         parameters = [*groups["declared"], *groups["windows"]]
         reached = [*parameters, *gains.parameters()]
@@ -496,7 +601,10 @@ class UnfoldedInversion(nn.Module):
         sources = torch.randn(self.n_sources or 2, length, generator=generator).to(reached[0])
         found: Any = [None] * len(reached)
         plain = copy.copy(self)
-        plain._modules = self._modules | {"correction": gains if corrections else None}
+        plain._modules = self._modules | {
+            "correction": gains if corrections else None,
+            "residual": None if self.residual is None else _Tenth(),
+        }
         with torch.enable_grad():  # whoever loads a model for inference has turned it off
             problem = Problem(self.stft(sources).abs(), sources.sum(0), stft=self.stft)
             S = plain._run(problem, None, None)
@@ -521,6 +629,15 @@ class _Gain(nn.Module):
         return self.gain.to(V) * V
 
 
+class _Tenth(nn.Module):
+    """The least residual that depends on what it sees."""
+
+    def forward(
+        self, S: Tensor, mag: Tensor, cons: Tensor, error: Tensor | None, V: Tensor
+    ) -> Tensor:
+        return 0.1 * (S + mag + cons)
+
+
 def _gains(correction: nn.Module | None) -> tuple[nn.Module, list[nn.Module]]:
     """What stands for corrections, and the corrections."""
     if isinstance(correction, nn.ModuleList):
@@ -532,6 +649,18 @@ def _gains(correction: nn.Module | None) -> tuple[nn.Module, list[nn.Module]]:
 def _scheduled(entry: Algorithm, values: tuple[tuple[tuple[str, Any], ...], ...]) -> Any:
     """One step for equal values, so that it is traced once."""
     return schedule(entry, [dict(each) for each in values])
+
+
+def _of_layer(part: nn.Module | None, k: int) -> nn.Module | None:
+    """Module of one layer, of one for all or one for each."""
+    return part[k] if isinstance(part, nn.ModuleList) else part
+
+
+def _described(part: nn.Module | None, registry: Registry[type[nn.Module]]) -> Any:
+    """What a module, or each of several, can be made again of; JSON."""
+    if isinstance(part, nn.ModuleList):
+        return [describe(module, registry) for module in part]
+    return None if part is None else describe(part, registry)
 
 
 def _is_list(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """What one layer shows its step function in place of a problem."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from torch import Tensor
@@ -26,6 +27,8 @@ class LayerProblem:
         Correction of the mixing weights.
     magnitudes : Tensor, shape (..., J, F, T), optional
         Target magnitudes in place of those of the problem.
+    keep : bool, default False
+        Keep projections, so that asking once more for one costs nothing.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class LayerProblem:
         X: Tensor | None,
         weights: MixingWeights | None = None,
         magnitudes: Tensor | None = None,
+        keep: bool = False,
     ) -> None:
         self._problem = problem
         self._X = X
@@ -42,6 +46,8 @@ class LayerProblem:
         self.stft = stft
         own = cast(Tensor, problem.magnitudes)
         self.magnitudes = own if magnitudes is None else magnitudes
+        self.keep = keep
+        self._known: list[tuple[Tensor, str, Tensor]] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -68,11 +74,24 @@ class LayerProblem:
 
     def mag(self, S: Tensor) -> Tensor:
         """P_mag with the layer's magnitudes, ``(..., J, F, T)``."""
-        return projectors.magnitude(S, self.magnitudes)
+        return self._once("mag", S, lambda: projectors.magnitude(S, self.magnitudes))
 
     def cons(self, S: Tensor) -> Tensor:
         """P_cons with the layer's transform, ``(..., J, F, T)``."""
-        return projectors.consistency(S, self.stft, self._problem.length, self._problem.lengths)
+        p = self._problem
+        return self._once(
+            "cons", S, lambda: projectors.consistency(S, self.stft, p.length, p.lengths)
+        )
+
+    def _once(self, name: str, S: Tensor, project: Callable[[], Tensor]) -> Tensor:
+        """A projection, kept since what corrects a layer asks for those of its iteration."""
+        for given, known, result in self._known:
+            if given is S and known == name:
+                return result
+        result = project()
+        if self.keep:
+            self._known.append((S, name, result))
+        return result
 
     def waveforms(self, S: Tensor) -> Tensor:
         """Waveforms ``(..., J, time)`` by the layer's transform."""
