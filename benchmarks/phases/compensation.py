@@ -215,7 +215,7 @@ def trained(sounds: Path, runs: Path, size: Size) -> dict[str, tuple[nn.Module, 
         loss = functools.partial(value, get_loss("snr"), Separator(found[title], inversion))
         drawn = batches(known, noises, 1, size.layers_batch, size.layers_seconds)
         path = runs / f"{name}-layers.pt"
-        seconds += train(inversion, loss, drawn, path, rate=3e-3, steps=size.layers_steps)
+        seconds += train(inversion, loss, drawn, path, rate=1e-2, steps=size.layers_steps)
         found[title] = (found[title], inversion)
     print(f"trained for {seconds:.0f} s")
     return found
