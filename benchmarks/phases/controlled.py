@@ -42,7 +42,7 @@ from unfolded.layers.residuals import GatedResidual
 from unfolded.losses import get_loss
 
 KINDS = ("unbiased", "shrunk")
-SNRS = tuple(np.arange(5.0, 30.1, 2.5))
+SNRS = tuple(np.arange(5.0, 30.1, 5.0))
 LEVEL = 0.1
 PHASE = "mixture's phase"
 METHODS = ("MISI-3", "MISI-10", "trained", "control")
