@@ -12,28 +12,31 @@ report what they are reported on (the VoiceBank speakers, the music). Means over
 
     python benchmarks/quality.py ../shared/data --part report -o docs/choosing
     python benchmarks/quality.py ../shared/data --part report --mixtures -o docs/choosing
+    python benchmarks/quality.py ../shared/data --part report --full -o docs/choosing
 
-Without --full: three windows, three overlaps and the algorithms and starts that matter, in minutes.
+Without --full: two windows and the algorithms and starts that matter, in minutes. With it all that
+is registered, in hours; --window, --overlap, --algorithm, --start and --recording choose from that.
+Rows are added to the CSV run by run, and what is in it is not done again.
 """
 
 import argparse
 import csv
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _quality_page import CHECKPOINTS, SCORED, compact, draw, page
 from scipy.ndimage import gaussian_filter
 
 from phaserec import STFT, Problem, algorithms, audio, measures, starts
 from phaserec.evaluation.metrics import METRICS, Settings, Undefined
-from phaserec.solving import prepare
+from phaserec.solving import prepare, warm_up
 from phaserec.solving.dispatch import needs_mixture
 
-CHECKPOINTS = (0, 1, 2, 5, 10, 20, 50, 100)
-SCORED = (0, 20, 100)
 OVERLAPS = {50.0: 2, 75.0: 4, 87.5: 8, 93.75: 16}
 WINDOWS: dict[str, Any] = {
     "hann": lambda n: "hann",
@@ -55,10 +58,12 @@ SMALL_MIXTURES = {
     "start": ("mixture", "pghi"),
 }
 SIGMA = 1.0
-FIELDS = (
-    *("recording", "kind", "magnitudes", "window", "overlap", "algorithm", "start"),
-    *("iteration", "seconds", "convergence", "pesq", "estoi", "si_sdr"),
-)
+# Iterations that are timed.
+TIMED = 20
+CASE = ("recording", "duration", "magnitudes", "window", "overlap", "algorithm", "start")
+SCORES = ("seconds", "convergence", "pesq", "estoi", "si_sdr")
+NUMBERS = ("duration", "overlap", *SCORES)
+FIELDS = ("kind", *CASE, "iteration", *SCORES)
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def perturbed(V: np.ndarray, seed: int) -> np.ndarray:
     return (V * np.exp(0.3 * smooth / smooth.std())).astype(V.dtype)
 
 
-def grid(mixtures: bool, full: bool) -> dict[str, Any]:
+def grid(mixtures: bool, full: bool) -> dict[str, Sequence[Any]]:
     """What is crossed."""
     if not full:
         return SMALL_MIXTURES if mixtures else SMALL
@@ -131,7 +136,9 @@ def grid(mixtures: bool, full: bool) -> dict[str, Any]:
     }
 
 
-def trajectory(p: Problem, algorithm: str, start: str) -> Iterator[tuple[int, float, np.ndarray]]:
+def trajectory(
+    p: Problem, algorithm: str, start: str, n_iter: int
+) -> Iterator[tuple[int, float, np.ndarray]]:
     """Iteration, seconds until then, and waveforms, at each checkpoint."""
     known = {h.name for h in algorithms.resolve(algorithm).hyper}
     hyper = {"sigma": SIGMA} if "sigma" in known else {}
@@ -139,10 +146,11 @@ def trajectory(p: Problem, algorithm: str, start: str) -> Iterator[tuple[int, fl
     S = p.start(start, 0)
     to_start = time.perf_counter() - begin
     yield 0, to_start, p.waveforms(S)
-    run = prepare(algorithm, p, CHECKPOINTS[-1], init=S, machine="kernel", **hyper)
+    timed = prepare(algorithm, p, min(TIMED, n_iter), init=S, machine="kernel", **hyper)
     begin = time.perf_counter()
-    run.result()
-    each = (time.perf_counter() - begin) / CHECKPOINTS[-1]
+    timed.result()
+    each = (time.perf_counter() - begin) / timed.n_iter
+    run = prepare(algorithm, p, n_iter, init=S, machine="kernel", **hyper)
     for n, x in enumerate(run.waveforms(), start=1):
         if n in CHECKPOINTS:
             yield n, to_start + n * each, x
@@ -160,8 +168,16 @@ def heard(recording: Recording, x: np.ndarray, stft: STFT) -> dict[str, float]:
     return found
 
 
-def run(found: Iterator[Recording], crossed: dict[str, Any], mixtures: bool) -> Iterator[dict]:
-    """A row for each checkpoint."""
+def run(
+    found: Iterable[Recording],
+    duration: float,
+    crossed: dict[str, Sequence[Any]],
+    mixtures: bool,
+    n_iter: int,
+    scored: Sequence[int],
+    done: set[tuple],
+) -> Iterator[list[dict]]:
+    """Rows of one run after the other, a row for each checkpoint, but for those that are done."""
     for recording in found:
         n_fft = 1024 if recording.rate <= 24000 else 2048
         mixture = recording.sources.sum(0) if mixtures else None
@@ -173,235 +189,169 @@ def run(found: Iterator[Recording], crossed: dict[str, Any], mixtures: bool) -> 
                 cases = {"true": V, "perturbed": perturbed(V, 0)} if mixtures else {"true": V}
                 for magnitudes, given in cases.items():
                     p = Problem(given, mixture, stft=stft, length=recording.sources.shape[-1])
-                    facts = {
-                        "recording": recording.name,
-                        "kind": recording.kind,
-                        "magnitudes": magnitudes,
-                        "window": window,
-                        "overlap": overlap,
-                    }
                     for algorithm in crossed["algorithm"]:
                         for start in crossed["start"]:
-                            yield from rows(recording, p, facts, algorithm, start, mixtures)
+                            case = (recording.name, duration, magnitudes, window, overlap)
+                            case = (*case, algorithm, start)
+                            if case in done:
+                                continue
+                            facts = dict(zip(CASE, case, strict=True))
+                            yield rows(recording, p, facts, mixtures, n_iter, scored)
         print(recording.name, flush=True)
 
 
 def rows(
-    recording: Recording, p: Problem, facts: dict, algorithm: str, start: str, mixtures: bool
-) -> Iterator[dict]:
+    recording: Recording,
+    p: Problem,
+    facts: dict[str, Any],
+    mixtures: bool,
+    n_iter: int,
+    scored: Sequence[int],
+) -> list[dict]:
     """A row for each checkpoint of one run."""
-    for n, seconds, x in trajectory(p, algorithm, start):
-        row = {**facts, "algorithm": algorithm, "start": start, "iteration": n, "seconds": seconds}
+    found = []
+    for n, seconds, x in trajectory(p, facts["algorithm"], facts["start"], n_iter):
+        row = {"kind": recording.kind, **facts, "iteration": n, "seconds": seconds}
         if mixtures:
             row["si_sdr"] = float(measures.si_sdr(recording.sources, x).mean())
         else:
             row["convergence"] = float(measures.spectral_convergence(p.stft(x), p)[0])
-            if recording.kind == "speech" and n in SCORED:
+            if recording.kind == "speech" and n in scored:
                 row |= heard(recording, x[0], p.stft)
-        yield row
+        found.append(row)
+    return found
 
 
-def mean(values: list[float], digits: int) -> str:
-    """Mean with its 95 % bootstrap interval over recordings, if there are several."""
-    data = np.asarray(values)
-    if len(data) == 1:
-        return f"{data[0]:.{digits}f}"
-    drawn = np.random.default_rng(0).integers(len(data), size=(2000, len(data)))
-    low, high = np.quantile(data[drawn].mean(1), (0.025, 0.975))
-    return f"{data.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def read(path: Path, duration: float, n_iter: int) -> list[dict]:
+    """Rows of a CSV, but for runs that were cut.
 
-
-def table(title: str, header: list[str], body: list[list[str]]) -> str:
-    """A table in reStructuredText."""
-    lines = [title, "", ".. csv-table::", f"   :header: {quoted(header)}", ""]
-    return "\n".join([*lines, *(f"   {quoted(line)}" for line in body), "", ""])
-
-
-def quoted(cells: list[str]) -> str:
-    """Cells of a table."""
-    return ", ".join(f'"{cell}"' for cell in cells)
-
-
-def pick(found: list[dict], column: str, **facts: Any) -> dict[str, float]:
-    """Values of a column by recording, in the rows that agree with the facts."""
-    return {
-        row["recording"]: row[column]
-        for row in found
-        if column in row and all(row[key] == value for key, value in facts.items())
-    }
-
-
-def ordered(found: list[dict], key: str) -> list[Any]:
-    """Different values of a column, in their order."""
-    return list(dict.fromkeys(row[key] for row in found))
-
-
-def by_start(found: list[dict], column: str, title: str, keys: tuple[str, ...], n: int) -> str:
-    """Means after n iterations: a line for each case, a column for each start."""
-    names, digits = ordered(found, "start"), 2 if column in ("pesq", "estoi") else 1
-    body = []
-    for case in dict.fromkeys(tuple(row[key] for key in keys) for row in found):
-        facts = dict(zip(keys, case, strict=True))
-        values = [pick(found, column, start=s, iteration=n, **facts) for s in names]
-        if all(values):
-            body.append([*map(str, case), *(mean(list(v.values()), digits) for v in values)])
-    return table(title, [*keys, *names], body)
-
-
-def seconds_to(found: list[dict], reached: float, **facts: Any) -> float:
-    """Seconds until a convergence is reached, between checkpoints by a straight line."""
-    points = [
-        (row["seconds"], row["convergence"])
-        for row in found
-        if all(row[key] == value for key, value in facts.items())
-    ]
-    before = points[0]
-    for point in points:
-        if point[1] <= reached:
-            if point is before or before[1] <= reached:
-                return point[0]
-            share = (before[1] - reached) / (before[1] - point[1])
-            return before[0] + share * (point[0] - before[0])
-        before = point
-    return float("inf")
-
-
-def times(found: list[dict], target: float | None) -> list[list[str]]:
-    """Seconds of fast Griffin-Lim to a target, over those from random phases: medians.
-
-    Without a target it is what random phases come to in 50 iterations.
+    Raises
+    ------
+    ValueError
+        If they are of other recordings or go further.
     """
-    names, body = ordered(found, "start"), []
-    for window in ordered(found, "window"):
-        for overlap in ordered(found, "overlap"):
-            facts = {"window": window, "overlap": overlap, "algorithm": "fast-griffin-lim"}
-            usual = pick(found, "convergence", start="random", iteration=50, **facts)
-            cells = []
-            for start in names:
-                ratios = []
-                for name, reached in usual.items():
-                    goal = reached if target is None else target
-                    taken = [
-                        seconds_to(found, goal, recording=name, start=s, **facts)
-                        for s in (start, "random")
-                    ]
-                    ratios.append(taken[0] / taken[1] if np.isfinite(taken[0]) else np.inf)
-                middle = float(np.median(ratios))
-                cells.append(f"{middle:.2f}" if np.isfinite(middle) else "not in 100")
-            body.append([window, str(overlap), *cells])
-    return body
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    found = []
+    for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+        values: dict[str, Any] = {key: word for key, word in row.items() if word}
+        values |= {key: float(values[key]) for key in NUMBERS if key in values}
+        found.append(values | {"iteration": int(row["iteration"])})
+    durations = {row["duration"] for row in found} - {duration}
+    last = max((row["iteration"] for row in found), default=0)
+    if durations or last > n_iter:
+        raise ValueError(
+            f"{path} has {last} iterations of {', '.join(map(str, durations or {duration}))} s; "
+            "give the same --n-iter and --seconds, or another folder (-o)"
+        )
+    whole = {identity(row) for row in found if row["iteration"] == n_iter}
+    return [row for row in found if identity(row) in whole]
 
 
-def page(found: list[dict], mixtures: bool) -> str:
-    """All tables."""
-    text = ""
-    if mixtures:
-        keys = ("magnitudes", "overlap", "algorithm")
-        for kind in ordered(found, "kind"):
-            some = [row for row in found if row["kind"] == kind]
-            first = [row for row in some if row["algorithm"] == ordered(some, "algorithm")[0]]
-            text += by_start(first, "si_sdr", f"SI-SDR in dB of the start, {kind}.", keys[:2], 0)
-            title = f"SI-SDR in dB after 20 iterations, {kind}."
-            text += by_start(some, "si_sdr", title, keys, 20)
-        return text
-    for kind in ordered(found, "kind"):
-        some = [row for row in found if row["kind"] == kind]
-        first = [row for row in some if row["algorithm"] == ordered(some, "algorithm")[0]]
-        title = f"Spectral convergence in dB of the start alone, {kind}."
-        text += by_start(first, "convergence", title, ("window", "overlap"), 0)
-        for n in (20, 50):
-            for algorithm in ordered(some, "algorithm"):
-                chosen = [row for row in some if row["algorithm"] == algorithm]
-                title = f"Spectral convergence in dB after {n} iterations of {algorithm}, {kind}."
-                text += by_start(chosen, "convergence", title, ("window", "overlap"), n)
-    fast = [row for row in found if row["algorithm"] == "fast-griffin-lim"]
-    header = ["window", "overlap", *ordered(fast, "start")]
-    title = (
-        "Seconds of fast Griffin-Lim, start included, until it is where 50 iterations from random "
-        "phases are, as a part of those: medians."
-    )
-    text += table(title, header, times(fast, None))
-    title = (
-        "The same until −30 dB. 0.00 is where random phases do not lead there in 100 iterations, "
-        "and the start does."
-    )
-    text += table(title, header, times(fast, -30.0))
-    speech = [row for row in fast if row["kind"] == "speech" and row["window"] == "hann"]
-    for score in ("pesq", "estoi"):
-        for n in SCORED:
-            if any(score in row for row in speech):
-                title = f"{score.upper()} after {n} iterations of fast Griffin-Lim, Hann."
-                text += by_start(speech, score, title, ("overlap",), n)
-    return text
+def identity(row: dict) -> tuple:
+    """What tells runs apart."""
+    return tuple(row.get(key) for key in CASE)
 
 
-def draw(found: list[dict], path: Path) -> None:
-    """Spectral convergence of speech over seconds and over iterations, for every overlap."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    speech = [row for row in found if row["kind"] == "speech" and row["window"] == "hann"]
-    overlaps = ordered(speech, "overlap")
-    figure, axes = pyplot.subplots(
-        2, len(overlaps), figsize=(3.2 * len(overlaps), 6), sharey="col", squeeze=False
-    )
-    for column, overlap in enumerate(overlaps):
-        for k, start in enumerate(ordered(speech, "start")):
-            for algorithm, style in zip(ordered(speech, "algorithm"), ("--", "-"), strict=False):
-                facts = {"overlap": overlap, "start": start, "algorithm": algorithm}
-                points = {
-                    key: [
-                        np.mean(list(pick(speech, key, iteration=n, **facts).values()))
-                        for n in CHECKPOINTS
-                    ]
-                    for key in ("seconds", "convergence")
-                }
-                label = start if style == "-" else None
-                look = {"color": f"C{k}", "linestyle": style, "label": label}
-                axes[0, column].plot(CHECKPOINTS, points["convergence"], **look)
-                axes[1, column].plot(points["seconds"], points["convergence"], **look)
-        axes[0, column].set_title(f"Hann, overlap {overlap} %")
-        axes[0, column].set_xscale("symlog")
-        axes[0, column].set_xlabel("iterations")
-        axes[1, column].set_xscale("log")
-        axes[1, column].set_xlabel("seconds")
-    for row in axes:
-        row[0].set_ylabel("spectral convergence (dB)")
-    axes[0, -1].legend(fontsize="small")
-    figure.tight_layout()
-    figure.savefig(path)
+def write(rows: Iterable[dict], file: Any) -> None:
+    """Lines of a CSV."""
+    for row in rows:
+        cells = {k: f"{v:.4g}" if k in SCORES else v for k, v in row.items()}
+        csv.DictWriter(file, FIELDS).writerow(cells)
+    file.flush()
 
 
-def main() -> None:
-    """Run, and write rows, tables and figures."""
+def measured(path: Path, runs: Iterable[list[dict]], before: list[dict]) -> list[dict]:
+    """Rows of runs after those of before; a CSV has them as soon as they are there."""
+    anew = path.with_suffix(".part")
+    with anew.open("w", newline="") as file:
+        csv.DictWriter(file, FIELDS).writeheader()
+        write(before, file)
+    os.replace(anew, path)
+    found = list(before)
+    with path.open("a", newline="") as file:
+        for each in runs:
+            write(each, file)
+            found += each
+    return found
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of recordings")
     parser.add_argument("--part", choices=["choose", "report"], required=True)
     parser.add_argument("--mixtures", action="store_true", help="separate speech and noise")
     parser.add_argument("--full", action="store_true", help="everything that is registered")
+    parser.add_argument("--window", nargs="+", choices=list(WINDOWS), help="some of them")
+    parser.add_argument("--overlap", nargs="+", type=float, choices=list(OVERLAPS), help="in %%")
+    parser.add_argument("--algorithm", nargs="+", metavar="NAME", help="some of them")
+    parser.add_argument("--start", nargs="+", metavar="NAME", help="some of them")
+    parser.add_argument("--recording", nargs="+", metavar="NAME", help="some of them")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each recording")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
-    arguments = parser.parse_args()
-    mixtures = arguments.mixtures
-    found = list(
-        run(
-            recordings(arguments.data, arguments.part, mixtures, arguments.seconds),
-            grid(mixtures, arguments.full),
-            mixtures,
-        )
+    parser.add_argument(
+        "--n-iter", type=int, choices=CHECKPOINTS[1:], default=CHECKPOINTS[-1], help="the last one"
     )
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    stem = arguments.output / f"{'mixtures' if mixtures else 'single'}-{arguments.part}"
-    with stem.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        for row in found:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-    stem.with_suffix(".rst").write_text(page(found, mixtures).rstrip() + "\n")
-    if not mixtures:
-        draw(found, stem.with_suffix(".svg"))
+    parser.add_argument(
+        "--scored",
+        nargs="*",
+        type=int,
+        choices=CHECKPOINTS,
+        default=list(SCORED),
+        help="iterations after which PESQ and ESTOI are found",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
+    return parser.parse_args(argv)
+
+
+def chosen(given: argparse.Namespace) -> dict[str, Sequence[Any]]:
+    """The grid, with what is asked for of it.
+
+    Raises
+    ------
+    ValueError
+        If something is asked for that is not in the grid.
+    """
+    crossed = dict(grid(given.mixtures, given.full))
+    for key, values in crossed.items():
+        wanted = getattr(given, key)
+        if wanted is None:
+            continue
+        strange = [value for value in wanted if value not in values]
+        if strange:
+            raise ValueError(
+                f"--{key} {strange[0]} is not one of {', '.join(map(str, values))}"
+                + ("" if given.full else "; --full has more")
+            )
+        crossed[key] = [value for value in values if value in wanted]
+    return crossed
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run, and write rows, tables and figures."""
+    given = parsed(argv)
+    crossed = chosen(given)
+    found = list(recordings(given.data, given.part, given.mixtures, given.seconds))
+    if given.recording is not None:
+        names = [each.name for each in found]
+        for name in given.recording:
+            if name not in names:
+                raise ValueError(f"--recording {name} is not one of {', '.join(names)}")
+        found = [each for each in found if each.name in given.recording]
+    given.output.mkdir(parents=True, exist_ok=True)
+    name = f"{'mixtures' if given.mixtures else 'single'}-{given.part}{'-full' * given.full}"
+    stem = given.output / name
+    for _ in warm_up(crossed["algorithm"]):
+        pass
+    before = read(stem.with_suffix(".csv"), given.seconds, given.n_iter)
+    done = {identity(row) for row in before}
+    runs = run(found, given.seconds, crossed, given.mixtures, given.n_iter, given.scored, done)
+    table = measured(stem.with_suffix(".csv"), runs, before)
+    made = compact(table) if given.full else page(table, given.mixtures)
+    stem.with_suffix(".rst").write_text(made.rstrip() + "\n")
+    if not (given.mixtures or given.full):
+        draw(table, stem.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

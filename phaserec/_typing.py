@@ -94,12 +94,26 @@ class Projectors(Protocol[A]):
         """P_mix: sources that sum to the mixture, ``(..., J, F, T)``; Λ is 1/J by default."""
 
 
-class TwoSided(Protocol):
-    """A transform whose spectra are the lower half of two-sided ones."""
+class Framed(Protocol):
+    """What frames a transform has: what objectives and starts read of it."""
 
     @property
     def bin_weights(self) -> np.ndarray:
         """How often each bin counts in the full spectrum, ``(F, 1)``."""
+
+    @property
+    def n_fft(self) -> int:
+        """Length of the transform in samples."""
+
+    @property
+    def hop_length(self) -> int:
+        """Hop in samples."""
+
+    @property
+    def window_values(self) -> np.ndarray:
+        """The window, ``(n_fft,)``."""
+
+    def __hash__(self) -> int: ...
 
 
 class Transform(Protocol):
@@ -119,12 +133,24 @@ class Measurable(Projectors[A], Protocol[A]):
         """Magnitudes that P_mag gives S, ``(..., J, F, T)``."""
 
     @property
-    def stft(self) -> TwoSided:
+    def stft(self) -> Framed:
         """The transform."""
 
     @property
     def mixture(self) -> A | None:
         """The mixture, as a waveform or a spectrogram; None where there is none."""
+
+
+class Declares(Protocol):
+    """What may declare the start that suits it: an algorithm."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def start(self) -> str | None:
+        """Name of the start; None where the usual one of a problem will do."""
 
 
 class Step(Protocol):

@@ -66,7 +66,8 @@ def invert(
         Number of iterations.
     init : str or complex array, optional
         Initial phase: name of a start (:mod:`phaserec.starts`), or that of a spectrogram. By
-        default (``"auto"``) that of the mixture, or without one phase gradient heap integration.
+        default (``"auto"``) the one that the algorithm declares, else that of the mixture, or
+        without one phase gradient heap integration.
     length : int, optional
         Length of the waveforms in samples, needed only without a mixture waveform.
     lengths : array_like of int, optional

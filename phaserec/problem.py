@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phaserec import _html, projectors
-from phaserec._typing import ArrayT, Init, Lengths, Number, Seed
+from phaserec._typing import ArrayT, Declares, Init, Lengths, Number, Seed
 from phaserec._xp import (
     Array,
     as_array,
@@ -231,7 +231,9 @@ class Problem:
             weights=self.weights,
         )
 
-    def start(self, init: Init = None, rng: Seed = None) -> Array:
+    def start(
+        self, init: Init = None, rng: Seed = None, algorithm: Declares | None = None
+    ) -> Array:
         """Initial spectrogram.
 
         Parameters
@@ -246,6 +248,8 @@ class Problem:
             RandomState, or a torch.Generator. The same seed gives the same phases in every back
             end. A generator of torch, or for tensors without ``rng`` its default one
             (``torch.manual_seed``), gives the seed.
+        algorithm : phaserec.algorithms.Algorithm, optional
+            The algorithm that is to start; ``"auto"`` is then the start that it declares.
 
         Returns
         -------
@@ -255,9 +259,9 @@ class Problem:
         Raises
         ------
         ValueError
-            If ``init`` or ``rng`` is not one of these.
+            If ``init`` or ``rng`` is not one of these, or the declared start does not exist.
         """
-        return begin(self, init, rng)
+        return begin(self, init, rng, algorithm)
 
     def waveforms(self, S: ArrayT) -> ArrayT:
         """Waveforms ``(..., J, time)`` of spectrograms ``(..., J, F, T)``."""

@@ -55,7 +55,8 @@ def test_every_algorithm_has_a_row(table, registry):
     for name, entry in registry.items():
         (_, _, cite), hyper, objective, machine = rows[name]
         assert cite == entry.cite
-        assert len(hyper) == max(1, len(entry.hyper))
+        declared = [f"init: {entry.start} unless another is given"] if entry.start else []
+        assert hyper[len(entry.hyper) :] == (declared if declared or entry.hyper else ["none"])
         for text, h in zip(hyper, entry.hyper, strict=False):
             assert text.startswith(f"{h.name}={h.default}: ")
         known = "Never increases." if entry.descends else "May increase."

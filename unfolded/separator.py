@@ -154,13 +154,12 @@ class Separator(nn.Module):
         """
         if mixture.ndim == 2:
             return self.forward(*_with_channel(mixture, magnitudes)).squeeze(2)
-        V, init = self._begin(mixture, magnitudes)
+        V, init, gain = self._begin(mixture, magnitudes)
         with _full_precision(mixture):
-            if self.inversion is not None:
+            if self.inversion is not None and gain is None:
                 return self.inversion(V, mixture, init).movedim(2, 1)
-            S: Any = Problem(V, mixture, stft=self.stft).start(init)
-            waveforms: Tensor = self.stft.inverse(S, length=mixture.shape[-1])
-        return waveforms.movedim(2, 1)
+            *_, S = self._spectrograms(V, mixture, init, gain)
+        return self.waveforms(S.movedim(2, 1), mixture.shape[-1])
 
     def spectrogram(self, mixture: Tensor, magnitudes: Tensor | None = None) -> Tensor:
         """Complex spectrograms before the inverse transform, for losses on them.
@@ -182,15 +181,80 @@ class Separator(nn.Module):
         """
         if mixture.ndim == 2:
             return self.spectrogram(*_with_channel(mixture, magnitudes)).squeeze(2)
-        V, init = self._begin(mixture, magnitudes)
+        V, init, gain = self._begin(mixture, magnitudes)
         with _full_precision(mixture):
-            if self.inversion is not None:
-                return self.inversion.spectrogram(V, mixture, init).movedim(2, 1)
-            S: Any = Problem(V, mixture, stft=self.stft).start(init)
+            *_, S = self._spectrograms(V, mixture, init, gain)
         return S.movedim(2, 1)
 
-    def _begin(self, mixture: Tensor, magnitudes: Tensor | None) -> tuple[Tensor, Any]:
-        """Magnitudes ``(batch, channel, J, F, T)`` and the start of a mixture with channels."""
+    def trajectory(self, mixture: Tensor, magnitudes: Tensor | None = None) -> list[Tensor]:
+        """Complex spectrograms after each layer, for losses on all of them.
+
+        Parameters
+        ----------
+        mixture, magnitudes
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        list of Tensor, shape (batch, J, F, T) or (batch, J, channel, F, T)
+            Spectrograms, one of each layer, each with the gain of the estimate; only one where
+            there are no layers.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`forward`.
+        """
+        if mixture.ndim == 2:
+            each = self.trajectory(*_with_channel(mixture, magnitudes))
+            return [S.squeeze(2) for S in each]
+        V, init, gain = self._begin(mixture, magnitudes)
+        with _full_precision(mixture):
+            each = self._spectrograms(V, mixture, init, gain, every=True)
+        return [S.movedim(2, 1) for S in each]
+
+    def waveforms(self, S: Tensor, length: int) -> Tensor:
+        """Waveforms of spectrograms by the transform of the layers.
+
+        Parameters
+        ----------
+        S : Tensor, shape (..., F, T)
+            Complex spectrograms.
+        length : int
+            Samples of the result.
+
+        Returns
+        -------
+        Tensor, shape (..., length)
+            Waveforms.
+        """
+        with _full_precision(S):
+            made: Any = self.stft if self.inversion is None else self.inversion
+            result: Tensor = made.inverse(S, length=length)
+        return result
+
+    def _spectrograms(
+        self,
+        V: Tensor,
+        mixture: Tensor,
+        init: Tensor | None,
+        gain: Tensor | None,
+        *,
+        every: bool = False,
+    ) -> list[Tensor]:
+        """Spectrograms ``(batch, channel, J, F, T)`` of each layer, or of the last alone."""
+        if self.inversion is None:
+            found: list[Any] = [Problem(V, mixture, stft=self.stft).start(init)]
+        elif every:
+            found = self.inversion.trajectory(V, mixture, init)
+        else:
+            found = [self.inversion.spectrogram(V, mixture, init)]
+        return found if gain is None else [gain * S for S in found]
+
+    def _begin(
+        self, mixture: Tensor, magnitudes: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Magnitudes ``(batch, channel, J, F, T)``, start and gain for a mixture with channels."""
         if mixture.ndim != 3 or 0 in mixture.shape:
             raise ValueError(
                 f"mixture of shape {tuple(mixture.shape)} must be (batch, time) or (batch, "
@@ -200,10 +264,10 @@ class Separator(nn.Module):
             raise ValueError(f"mixture has dtype {mixture.dtype}; allowed are float32 and float64")
         with _full_precision(mixture):
             X = self.stft(mixture)
-        V, start = self._estimate(mixture, X) if magnitudes is None else Estimate(magnitudes)
+        V, start, gain = self._estimate(mixture, X) if magnitudes is None else Estimate(magnitudes)
         n_sources = V.shape[1:2] if self.n_sources is None else (self.n_sources,)
         wanted = (X.shape[0], *n_sources, *X.shape[1:])
-        for name, tensor in (("magnitudes", V), ("start", start)):
+        for name, tensor in (("magnitudes", V), ("start", start), ("gain", gain)):
             if tensor is not None and tuple(tensor.shape) != wanted:
                 raise ValueError(
                     f"{name} of shape {tuple(tensor.shape)} must be (batch, J, channel, F, T) "
@@ -212,15 +276,19 @@ class Separator(nn.Module):
         with _full_precision(mixture):
             V = V.movedim(1, 2)  # channels are one more batch axis
             init = None if start is None else projectors.magnitude(start.movedim(1, 2), V)
-        return V, init
+        return V, init, None if gain is None else gain.movedim(1, 2)
 
     def _estimate(self, mixture: Tensor, X: Tensor) -> Estimate:
         """What the estimator gives, in the precision of the mixture."""
         if self.estimator is None:
             raise ValueError("magnitudes=None must be given: this separator has no estimator")
         given = self.estimator(mixture, X)
-        magnitudes, start = given if isinstance(given, Estimate) else (given, None)
-        return Estimate(magnitudes.to(mixture.dtype), None if start is None else start.to(X.dtype))
+        magnitudes, start, gain = given if isinstance(given, Estimate) else Estimate(given)
+        return Estimate(
+            magnitudes.to(mixture.dtype),
+            None if start is None else start.to(X.dtype),
+            None if gain is None else gain.to(mixture.dtype),
+        )
 
     @property
     def config(self) -> dict[str, Any]:

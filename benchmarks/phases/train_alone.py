@@ -29,6 +29,8 @@ N_FFT = 1024
 BATCH = 4
 SECONDS = {512: 1.0, 256: 0.6}
 LAYERS = 10
+NETWORK = (16, 16, 4)
+STEPS = 3200
 
 
 def recordings(folder: Path) -> list[np.ndarray]:
@@ -96,13 +98,13 @@ def validate(net: torch.nn.Module, sounds: list[np.ndarray], stft: STFT) -> floa
     )
 
 
-def train(sounds: Path, output: Path, hop: int, steps: int, seed: int) -> None:
+def train(sounds: Path, output: Path, hop: int, steps: int = STEPS, seed: int = 1) -> None:
     """Train one network; the average of its weights over the last steps is kept."""
     torch.manual_seed(seed)
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     stft = STFT(N_FFT, hop)
     length = int(SECONDS[hop] * RATE)
-    net = GatedResidual(stft, 16, 16, 4)
+    net = GatedResidual(stft, *NETWORK)
     averaged = copy.deepcopy(net).eval()
     optimiser = torch.optim.AdamW(net.parameters(), 2e-3, betas=(0.9, 0.98), weight_decay=1e-3)
     warm, begin = 100, time.perf_counter()
@@ -139,6 +141,8 @@ def train(sounds: Path, output: Path, hop: int, steps: int, seed: int) -> None:
             )
             total = 0.0
             save_file(averaged.state_dict(), output / "model.safetensors")
+    log.close()
+    (output / "done").touch()
 
 
 if __name__ == "__main__":
@@ -146,7 +150,7 @@ if __name__ == "__main__":
     parser.add_argument("sounds", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--hop", type=int, choices=tuple(SECONDS), required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -60,7 +60,7 @@ def _algorithm(entry: Algorithm) -> list[list[str]]:
             entry.summary or "(no description)",
             escape(entry.cite) or "(no source given)",
         ],
-        [_hyper(hyper) for hyper in entry.hyper] or ["none"],
+        [*map(_hyper, entry.hyper), *_declared(entry)] or ["none"],
         _objective(entry),
         [_machine(entry)],
     ]
@@ -74,6 +74,11 @@ def _hyper(hyper: Hyper) -> str:
         noun = "integer" if hyper.kind is int else "number"
         allowed.append(f"{noun} {' and '.join(bounds)}" if bounds else f"any {noun}")
     return f"``{hyper.name}={hyper.default}``: {', '.join(allowed)}"
+
+
+def _declared(entry: Algorithm) -> list[str]:
+    """The start that an algorithm declares."""
+    return [] if entry.start is None else [f"``init``: ``{entry.start}`` unless another is given"]
 
 
 def _objective(entry: Algorithm) -> list[str]:

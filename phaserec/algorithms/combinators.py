@@ -51,7 +51,7 @@ def momentum(
 
     def accelerated(state: tuple, p: Projectors, **hyper: Value) -> tuple:
         c, d, previous = state
-        t = inner.step(inner.start(c) if d is None else c, p, **hyper)
+        t = inner.step(inner.initial_state(c) if d is None else c, p, **hyper)
         if d is not None:
             t = _affine(lambda d, t: (1 - gamma) * d + gamma * t, d, t)
         if previous is None:
@@ -61,7 +61,8 @@ def momentum(
             return c, t, t
         return c, _affine(lambda previous, t: t + beta * (t - previous), previous, t), t
 
-    return _named(accelerated, f"momentum_{inner.name.replace('-', '_')}", 2, inner.hyper)
+    name = f"momentum_{inner.name.replace('-', '_')}"
+    return _named(accelerated, name, 2, inner.hyper, inner.start)
 
 
 def alternate(*turns: tuple[AlgorithmLike, int]) -> Step:
@@ -71,7 +72,7 @@ def alternate(*turns: tuple[AlgorithmLike, int]) -> Step:
     ----------
     *turns : (str or callable, int)
         Algorithms and how many iterations each runs before the next; after the last the first
-        comes again.
+        comes again. The start that the first one declares is that of all.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def alternate(*turns: tuple[AlgorithmLike, int]) -> Step:
         return steps[place](S, p), (place + 1) % len(steps)
 
     name = "_".join(["alternate", *(resolve(a).name.replace("-", "_") for a, _ in turns)])
-    return _named(alternated, name, 1, ())
+    return _named(alternated, name, 1, (), resolve(turns[0][0]).start)
 
 
 def schedule(algorithm: AlgorithmLike, values: Sequence[Mapping[str, Value]]) -> Step:
@@ -148,11 +149,11 @@ def schedule(algorithm: AlgorithmLike, values: Sequence[Mapping[str, Value]]) ->
     def scheduled(state: tuple, p: Projectors) -> tuple:
         inside, turn = state
         if turn is None:
-            inside = (inside, None, None) if accelerated else inner.start(inside)
+            inside = (inside, None, None) if accelerated else inner.initial_state(inside)
         turn = turn or 0
         return steps[turn](inside, p), (turn + 1) % len(steps)
 
-    return _named(scheduled, f"schedule_{inner.name.replace('-', '_')}", 1, ())
+    return _named(scheduled, f"schedule_{inner.name.replace('-', '_')}", 1, (), inner.start)
 
 
 def estimate(state: Any) -> Any:
@@ -169,8 +170,8 @@ def _affine(combine: Callable[..., Any], *states: Any) -> Any:
     return states[-1] if isinstance(states[0], int) else combine(*states)
 
 
-def _named(step: Any, name: str, memory: int, hyper: tuple[Hyper, ...]) -> Any:
+def _named(step: Any, name: str, memory: int, hyper: tuple[Hyper, ...], start: str | None) -> Any:
     """Give a step what :func:`.registry.describe` cannot read off its signature."""
     step.__name__ = step.__qualname__ = name
-    step.memory, step.hyper = memory, hyper
+    step.memory, step.hyper, step.declared_start = memory, hyper, start
     return step

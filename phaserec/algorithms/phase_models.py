@@ -16,12 +16,17 @@ def _h(S: Array, p: Measurable) -> Array:
     return measures.mixing_error(S, p)
 
 
-@algorithm(cite="Magron, Badeau & David, IEEE/ACM TASLP 2018", objective=_h, descends=True)
+@algorithm(
+    cite="Magron, Badeau & David, IEEE/ACM TASLP 2018",
+    objective=_h,
+    descends=True,
+    start="sinusoidal",
+)
 def pu_iter(S: Array, p: Projectors) -> Array:
     """PU-Iter: mixing error spread in proportion to the powers, at the target magnitudes.
 
-    Every bin is by itself: what it ends in is near the phases of the start. The paper starts it
-    from ``sinusoidal``.
+    Every bin is by itself: what it ends in is near the phases of the start. As in the paper that
+    is ``sinusoidal``; the mixture's phase would stay as it is.
     """
     return p.mag(p.mix(S, shares(p.magnitudes**2)))
 

@@ -1,8 +1,7 @@
 """The Wiener family: expected sources given the mixture, with and without consistency.
 
 Magnitudes are standard deviations here, ``v = V²``, and no constraint. Phases of the anisotropic
-ones lean towards those of the initial spectrogram: with ``init="sinusoidal"`` to those of a
-sinusoidal model.
+ones lean towards those of the initial spectrogram, which is by default that of a sinusoidal model.
 
 Consistent Wiener filtering was the subject of the Japanese patent application JP2011170190.
 """
@@ -30,7 +29,12 @@ def wiener(S: Array, p: Projectors) -> Array:
     return family.posterior_mean(Prior(p.magnitudes), p.X)
 
 
-@algorithm(memory=1, cite="Magron, Badeau & David, ICASSP 2017", posterior=True)
+@algorithm(
+    memory=1,
+    cite="Magron, Badeau & David, ICASSP 2017",
+    posterior=True,
+    start="sinusoidal",
+)
 def anisotropic_wiener(state: tuple, p: Projectors, kappa: Concentration = 0.5) -> tuple:
     """Wiener filter of sources that lean towards the phases of the start; one iteration suffices.
 
@@ -80,6 +84,7 @@ def _anisotropic(
     objective=_anisotropic,
     descends=True,
     posterior=True,
+    start="sinusoidal",
 )
 def consistent_anisotropic_wiener(
     state: tuple,

@@ -36,6 +36,8 @@ class Algorithm:
     posterior : bool
         Whether it estimates expected values: magnitudes are then standard deviations and no
         constraint, so that true sources with their own magnitudes do not stay as they are.
+    start : str or None
+        Name of the start that ``init="auto"`` means; None for the usual one of a problem.
     hyper : tuple of Hyper
         Hyper-parameters.
     """
@@ -47,6 +49,7 @@ class Algorithm:
     objective: Objective | None
     descends: bool
     posterior: bool
+    start: str | None
     hyper: tuple[Hyper, ...]
 
     def __repr__(self) -> str:
@@ -56,6 +59,8 @@ class Algorithm:
     def _repr_html_(self) -> str:
         """What it does, whose it is, and its hyper-parameters with their defaults."""
         facts = {"": self.summary, "source": self.cite or "(none given)"}
+        if self.start is not None:
+            facts["start"] = self.start
         facts |= {h.name: f"{h.default}" for h in self.known}
         return _html.table(self.name, facts)
 
@@ -100,7 +105,7 @@ class Algorithm:
             name: kinds[name].parse(word) if name in kinds else word for name, word in given.items()
         }
 
-    def start(self, S: object) -> object:
+    def initial_state(self, S: object) -> object:
         """State before the first iteration."""
         return (S, *(None,) * self.memory) if self.memory else S
 
@@ -134,6 +139,7 @@ def algorithm(
     objective: Objective | None = None,
     descends: bool = False,
     posterior: bool = False,
+    start: str | None = None,
 ) -> Callable[[StepT], StepT]: ...
 
 
@@ -145,6 +151,7 @@ def algorithm(
     objective: Objective | None = None,
     descends: bool = False,
     posterior: bool = False,
+    start: str | None = None,
 ) -> StepT | Callable[[StepT], StepT]:
     """Register a step function as an algorithm, under its name with dashes.
 
@@ -165,6 +172,9 @@ def algorithm(
         Whether the objective never increases from the first iteration on.
     posterior : bool, default False
         Whether magnitudes are standard deviations of a model and no constraint.
+    start : str, optional
+        Name of the start that ``init="auto"`` is to mean, for algorithms that the usual one of a
+        problem does not suit. It may be registered later.
 
     Returns
     -------
@@ -174,7 +184,7 @@ def algorithm(
     Raises
     ------
     ValueError
-        If the name is taken by another function.
+        If the name is taken by another function, or ``start`` is no name.
 
     Examples
     --------
@@ -194,6 +204,7 @@ def algorithm(
             objective=objective,
             descends=descends,
             posterior=posterior,
+            start=start,
         )
         ALGORITHMS.add(entry.name, entry, step)
         return step
@@ -209,12 +220,16 @@ def describe(
     objective: Objective | None = None,
     descends: bool = False,
     posterior: bool = False,
+    start: str | None = None,
 ) -> Algorithm:
     """Read name and hyper-parameters off a step function without registering it."""
+    if start is not None and not (isinstance(start, str) and start):
+        raise ValueError(f"start={start!r} must be the name of a start, or None")
     name = getattr(step, "__name__", type(step).__name__).replace("_", "-")
     hyper = getattr(step, "hyper", None)
     hyper = hyper_parameters(step) if hyper is None else hyper
-    return Algorithm(name, step, memory, cite, objective, descends, posterior, hyper)
+    begun = None if start is None else start.replace("_", "-").lower()
+    return Algorithm(name, step, memory, cite, objective, descends, posterior, begun, hyper)
 
 
 def names() -> list[str]:
@@ -246,7 +261,11 @@ def resolve(algorithm: AlgorithmLike) -> Algorithm:
         for entry in ALGORITHMS.values():
             if entry.step is algorithm:
                 return entry
-        return describe(algorithm, memory=getattr(algorithm, "memory", 0))
+        return describe(
+            algorithm,
+            memory=getattr(algorithm, "memory", 0),
+            start=getattr(algorithm, "declared_start", None),
+        )
     name = str(algorithm).replace("_", "-").lower()
     found = ALGORITHMS.find(name)
     if found is None:

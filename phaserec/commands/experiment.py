@@ -1,6 +1,6 @@
 """The report of an experiment: some algorithms on the same magnitudes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,9 @@ _SCORES = ("sdr", "si-sdr", "snr")
 
 def experiment(
     inputs: Inputs,
-    before: np.ndarray,
+    starts: Mapping[str, np.ndarray],
     runs: Sequence[Followed],
     *,
-    init: str | None,
     seed: int,
     command: str,
     seconds: float,
@@ -31,12 +30,10 @@ def experiment(
     ----------
     inputs : Inputs
         What they ran on.
-    before : ndarray, shape (channels, J, time)
-        Waveforms of the start.
+    starts : mapping of str to ndarray of shape (channels, J, time)
+        Waveforms of the starts of the runs, by name.
     runs : sequence of Followed
         The runs.
-    init : str or None
-        Initial phase, as on the command line.
     seed : int
         Seed of the random phases.
     command : str
@@ -52,10 +49,9 @@ def experiment(
         The report.
     """
     labels = _distinct([run.algorithm.label for run in runs])
-    init = init or ("random" if inputs.mixture is None else "mixture")
-    start = "given estimate" if init == "estimates" else f"{init} phase"
-    results = {start: before}
-    if inputs.estimates is not None and init != "estimates" and not _true(inputs):
+    words = {name: "given estimate" if name == "estimates" else f"{name} phase" for name in starts}
+    results = {words[name]: waveforms for name, waveforms in starts.items()}
+    if inputs.estimates is not None and "estimates" not in starts and not _true(inputs):
         results["given estimate"] = inputs.estimates
     results |= {label: run.waveforms for label, run in zip(labels, runs, strict=True)}
     count = len(inputs.names)
@@ -64,13 +60,13 @@ def experiment(
     return Report(
         title=inputs.title,
         summary=f"{', '.join(labels)}: the phases of {sources} recovered from magnitudes, "
-        f"{n_iter} iterations from the {start if init == 'estimates' else init + ' phase'}.",
+        f"{n_iter} iterations from the {' or the '.join(words.values())}.",
         command=command,
         panel=Panel(_tracks(inputs, results), inputs.rate, inputs.stft, seconds, lossless),
         tables=_tables(inputs, results, labels, runs),
         charts=_charts(inputs, labels, runs),
         algorithms=[_algorithm(label, run) for label, run in zip(labels, runs, strict=True)],
-        settings=_settings(inputs, before, n_iter, init, seed),
+        settings=_settings(inputs, labels, runs, seed),
         notes=["The target magnitudes are those of the true sources."] if inputs.shipped else [],
     )
 
@@ -186,10 +182,12 @@ def _algorithm(label: str, run: Followed) -> Algorithm:
 
 
 def _settings(
-    inputs: Inputs, before: np.ndarray, n_iter: int, init: str, seed: int
+    inputs: Inputs, labels: Sequence[str], runs: Sequence[Followed], seed: int
 ) -> dict[str, Any]:
     stft = inputs.stft
-    channels, _, length = before.shape
+    channels, _, length = runs[0].waveforms.shape
+    begun = {run.start: None for run in runs}
+    each = (f"{label}: {run.start}" for label, run in zip(labels, runs, strict=True))
     return {
         "Sample rate": f"{inputs.rate} Hz",
         "Duration": f"{length / inputs.rate:.3f} s ({length} samples)",
@@ -197,7 +195,7 @@ def _settings(
         "Transform": f"{stft.n_fft} points, hop {stft.hop_length}, window {stft.window} of "
         f"{stft.win_length}",
         "Centre padding": stft.pad_mode if stft.center else "none",
-        "Iterations": n_iter,
-        "Initial phase": init,
+        "Iterations": runs[0].points[-1].iteration,
+        "Initial phase": "; ".join(begun if len(begun) == 1 else each),
         "Seed": seed,
     }

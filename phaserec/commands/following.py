@@ -23,6 +23,8 @@ class Followed:
     ----------
     algorithm : Configured
         The algorithm with its hyper-parameters.
+    start : str
+        What it started from.
     points : sequence of Point
         Measures at the start and after each iteration.
     scores : sequence of ndarray, shape (J,)
@@ -32,6 +34,7 @@ class Followed:
     """
 
     algorithm: Configured
+    start: str
     points: Sequence[Point]
     scores: Sequence[np.ndarray]
     waveforms: np.ndarray
@@ -45,7 +48,12 @@ class Followed:
             if values is not None:
                 scores.append(values)
             waveforms = last
-        return cls(run.algorithm, points, scores, waveforms)
+        return cls(run.algorithm, start_name(run), points, scores, waveforms)
+
+
+def start_name(run: PreparedRun) -> str:
+    """What a run starts from, as ``--init`` names it."""
+    return run.init if isinstance(run.init, str) else "estimates"
 
 
 def follow_to_end(run: PreparedRun, inputs: Inputs, *, bar: bool) -> Iterator[Step]:

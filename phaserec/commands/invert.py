@@ -140,9 +140,8 @@ def _page(
     command = command_line()
     page = experiment(
         given,
-        before,
+        {followed.start: before},
         [followed],
-        init=recipe.beginning.init,
         seed=recipe.seed,
         command=command,
         seconds=seconds,

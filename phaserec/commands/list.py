@@ -32,6 +32,8 @@ def run(json_file: str | None) -> None:
         print(f"{entry.name:<24}{hyper}")
         print(f"    {entry.summary}")
         print(f"    {entry.cite}" if entry.cite else "    (no source given)")
+        if entry.start is not None:
+            print(f"    --init {entry.start} unless another is given")
         print("    on the fused kernel" if reason is None else f"    on the arrays: {reason}")
 
 
@@ -75,6 +77,7 @@ def _algorithm(entry: Algorithm) -> dict[str, Any]:
         "hyper": [_hyper(h) for h in entry.known],
         "needs_mixture": needs_mixture(configure(entry, {})),
         "descends": entry.descends,
+        "start": entry.start,
         "machine": "kernel" if reason is None else "arrays",
         "reason": reason,
     }

@@ -59,6 +59,7 @@ def load(mel: Mel, signals: Signals, chosen: Transform, *, transform: STFT | Non
         values = bands(stft(whole.samples[:, None]))
         title = "Standard input" if signals.mixture == "-" else Path(signals.mixture).name
         names = [Path(title).stem]
+    settings |= {name: getattr(bands, name) for name in _CONVENTIONS}
     return Inputs(
         *(title, names, bands.magnitudes(values), None, None, None),
         *(given["rate"], given["length"], stft),
@@ -69,6 +70,8 @@ def load(mel: Mel, signals: Signals, chosen: Transform, *, transform: STFT | Non
 
 
 _SIZES = ("n_fft", "hop_length", "win_length")
+# Those of logarithms.
+_CONVENTIONS = ("ref", "floor")
 
 
 def _check_together(mel: Mel, signals: Signals) -> None:
@@ -89,6 +92,11 @@ def _settings(mel: Mel, n_mels: int, rate: int) -> dict[str, Any]:
     """What the values are, with all that was not typed."""
     kaldi = mel.mel_scale == "kaldi"
     log = mel.log or ("ln" if kaldi else "none")
+    for name in _CONVENTIONS:
+        value = getattr(mel, name)
+        if value is not None and (kaldi or log == "none"):
+            why = "kaldi has its own" if kaldi else "it goes with a logarithm, such as --log db"
+            raise ValueError(f"--{name} {value:g}: {why}; leave it out")
     fmin = mel.fmin if mel.fmin is not None else 20.0 if kaldi else 0.0
     return {
         "n_mels": n_mels,
@@ -96,6 +104,8 @@ def _settings(mel: Mel, n_mels: int, rate: int) -> dict[str, Any]:
         "norm": mel.mel_norm,
         "power": mel.mel_power,
         "log": log,
+        "ref": mel.ref,
+        "floor": mel.floor,
         "fmin": fmin,
         "fmax": rate / 2 if mel.fmax is None else mel.fmax,
         "rate": rate,
@@ -110,4 +120,5 @@ def _bands(settings: dict[str, Any], stft: STFT) -> Bands:
     if settings["scale"] == "kaldi":
         return Bands.kaldi(*sizes, **options)
     norm = None if settings["norm"] == "none" else settings["norm"]
+    options |= {name: settings[name] for name in _CONVENTIONS if settings[name] is not None}
     return Bands.mel(*sizes, scale=settings["scale"], norm=norm, **options)

@@ -117,6 +117,8 @@ class Mel(Group):
     mel_norm: str
     mel_power: float
     log: str | None
+    ref: float | None
+    floor: float | None
     fmin: float | None
     fmax: float | None
     fixed: bool
@@ -154,6 +156,14 @@ mel_options = together(
     ),
     click.option(
         "--log", type=click.Choice(["none", "ln", "log10", "db"]), help="Logarithm taken [none]."
+    ),
+    click.option(
+        "--ref", type=float, help="What the logarithm is relative to, as of power_to_db [1]."
+    ),
+    click.option(
+        "--floor",
+        type=float,
+        help="Least value that the logarithm is taken of, as amin of power_to_db [1e-10].",
     ),
     click.option("--fmin", type=float, help="Lowest frequency of the bands in Hz [0]."),
     click.option("--fmax", type=float, help="Highest one [half the sample rate]."),

@@ -14,13 +14,11 @@ from phaserec import __version__, audio
 from phaserec._files import check_apart, write_files
 from phaserec._xp import as_int, to_numpy
 from phaserec.algorithms import Configured, configure, resolve
-from phaserec.commands.following import sdr
+from phaserec.commands.following import sdr, start_name
 from phaserec.commands.inputs import Inputs
 from phaserec.commands.options import Beginning, Signals
 from phaserec.commands.results import number
-from phaserec.problem import Problem
 from phaserec.solving import PreparedRun, prepare
-from phaserec.starts import AUTO, usual
 from phaserec.starts.phases import as_rng
 from phaserec.stft import STFT
 
@@ -125,11 +123,6 @@ class Recipe:
             machine=self.beginning.machine,
         )
 
-    def start(self, problem: Problem) -> str:
-        """Name of the start."""
-        chosen = self.beginning.init
-        return usual(problem) if chosen in (None, AUTO) else chosen
-
     def before(self, run: PreparedRun) -> np.ndarray:
         """Waveforms ``(channels, J, time)`` at the start of a run."""
         p = run.problem
@@ -167,7 +160,7 @@ def document(
         "algorithm": run.algorithm.base.name,
         "hyper": run.algorithm.values,
         "n_iter": run.n_iter,
-        "init": recipe.start(run.problem),
+        "init": start_name(run),
         "seed": recipe.seed,
         "machine": run.machine,
         "stft": given.stft.settings,

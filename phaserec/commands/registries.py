@@ -164,5 +164,7 @@ def _init_option() -> click.Parameter:
 
     choices = click.Choice([*starts.names(), "estimates"])
     return click.Option(
-        ["--init"], type=choices, help="Initial phase [auto: mixture; alone: pghi]."
+        ["--init"],
+        type=choices,
+        help="Initial phase [auto: what the algorithm declares, or mixture; alone: pghi].",
     )

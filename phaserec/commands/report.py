@@ -10,7 +10,7 @@ from phaserec._xp import to_numpy
 from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.console import command_line
 from phaserec.commands.experiment import experiment
-from phaserec.commands.following import Followed, follow_to_end
+from phaserec.commands.following import Followed, follow_to_end, start_name
 from phaserec.commands.inputs import check_mixing, load
 from phaserec.commands.options import Beginning, Signals, Transform, without
 from phaserec.report import check_report, save
@@ -48,16 +48,17 @@ def run(
     problem = inputs.problem(beginning.device)
     start = inputs.start(beginning.init, beginning.device)
     seed = secrets.randbits(32) if beginning.seed is None else beginning.seed
-    before = to_numpy(problem.waveforms(problem.start(start, seed)))
-    results = []
+    starts, results = {}, []
     for algorithm in chosen:
         run = prepare(algorithm, problem, n_iter, init=start, rng=seed, machine=beginning.machine)
+        if start_name(run) not in starts:
+            S = problem.start(run.init, seed)
+            starts[start_name(run)] = to_numpy(problem.waveforms(S))
         results.append(Followed.of(run, follow_to_end(run, inputs, bar=True)))
     page = experiment(
         inputs,
-        before,
+        starts,
         results,
-        init=beginning.init,
         seed=seed,
         command=command_line(),
         seconds=seconds,

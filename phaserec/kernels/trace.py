@@ -322,7 +322,7 @@ def trace(entry: Any, hyper: dict[str, Any]) -> Trace:
 def _traced(entry: Any, hyper: dict[str, Any], looked_at: frozenset[str]) -> Trace:
     """Trace with values of the hyper-parameters that are looked at, and symbols of the others."""
     graph = Graph()
-    state = entry.start(graph.make("state", (0,), COMPLEX))
+    state = entry.initial_state(graph.make("state", (0,), COMPLEX))
     iterations: list[tuple[Node, ...]] = []
     seen: dict[Any, int] = {}
     while len(iterations) <= _PERIOD:

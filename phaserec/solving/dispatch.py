@@ -157,7 +157,7 @@ def needs_mixture(algorithm: Configured) -> bool:
         False for those of single spectrograms, such as Griffin-Lim.
     """
     tiny = Problem(np.ones((1, 9, 4)), stft=STFT(16, 4))
-    state = algorithm.entry.start(tiny.start("zero"))
+    state = algorithm.entry.initial_state(tiny.start("zero"))
     # Arrays fit the real problem only. Zeros may turn mixing off, so the largest number counts.
     values = {
         name: value

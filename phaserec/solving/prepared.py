@@ -124,7 +124,7 @@ class PreparedRun:
             One for each iteration.
         """
         algorithm, problem = self.inner
-        state = algorithm.entry.start(times(self.scale, S))
+        state = algorithm.entry.initial_state(times(self.scale, S))
         for _ in range(self.n_iter):
             with np.errstate(all="ignore"):  # the check says it better
                 state = algorithm.step(state, problem)
@@ -229,18 +229,20 @@ def prepare(
         raise ValueError(f"{', '.join(hyper)}: a configured algorithm has its hyper-parameters")
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
-    init, rng = _beginning(problem, init, rng)
+    init, rng = _beginning(ready, problem, init, rng)
     scale = _scale(ready, problem)
     scaled = init if isinstance(init, str) else times(scale, init)
     choice = choose(*_scaled(ready, problem, scale), n_iter, scaled, machine)
     return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice, scale)
 
 
-def _beginning(problem: Problem, init: Init, rng: Seed) -> tuple[str | Array, Seed]:
+def _beginning(
+    algorithm: Configured, problem: Problem, init: Init, rng: Seed
+) -> tuple[str | Array, Seed]:
     """Name of a start or initial spectrogram, and a generator; both checked."""
     rng = as_rng(rng, problem.magnitudes)
     if init is None or isinstance(init, str):
-        return find(problem, init).name, rng
+        return find(problem, init, algorithm.base).name, rng
     return problem.start(init), rng
 
 
@@ -293,7 +295,8 @@ def iterate(
     n_iter : int
         Number of iterations.
     init : str or complex array, optional
-        Name of a start or initial spectrogram, see :meth:`phaserec.Problem.start`.
+        Name of a start or initial spectrogram, see :meth:`phaserec.Problem.start`; default
+        (``"auto"``) the start that the algorithm declares, or the usual one of the problem.
     rng : Seed, optional
         Source of random phases: what :func:`numpy.random.default_rng` takes, a RandomState, or a
         torch.Generator; for tensors None is torch's default one.
@@ -325,7 +328,7 @@ def iterate(
     # Spectrograms after every iteration exist on the arrays only, so no other machine is asked.
     ready = configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
-    init, rng = _beginning(problem, init, rng)
+    init, rng = _beginning(ready, problem, init, rng)
     scale = _scale(ready, problem)
     run = PreparedRun(ready, problem, n_iter, init, Phases(rng), Choice(ARRAYS), scale)
     return run.spectrograms()

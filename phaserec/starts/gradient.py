@@ -12,17 +12,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from phaserec._typing import Generator, Measurable
+from phaserec._typing import Framed, Generator, Measurable
 from phaserec._xp import Array, dtype_name, namespace, to_numpy
 from phaserec.starts.phases import random_phases
-from phaserec.stft import STFT
 
 TOLERANCE = 1e-4
 """Bins with this part of the largest magnitude, or less, are faint (80 dB down)."""
 
 
 @lru_cache(maxsize=64)
-def nearest_gaussian(stft: STFT) -> tuple[float, float]:
+def nearest_gaussian(stft: Framed) -> tuple[float, float]:
     """Gaussian ``exp(−π (n − c)² / γ)`` that is nearest to a window, both with peak 1.
 
     It is the one of least squares over all samples, outside of the window too, with the window's
@@ -61,7 +60,7 @@ def central(L: np.ndarray) -> np.ndarray:
     return np.gradient(L, axis=0) if len(L) > 1 else np.zeros_like(L)
 
 
-def along_time(L: np.ndarray, stft: STFT) -> np.ndarray:
+def along_time(L: np.ndarray, stft: Framed) -> np.ndarray:
     """Derivative of the phase along time, from log-magnitudes along frequency.
 
     Parameters
@@ -85,7 +84,7 @@ def along_time(L: np.ndarray, stft: STFT) -> np.ndarray:
     return bend + 2 * np.pi * hop / n_fft * np.arange(L.shape[1])
 
 
-def along_frequency(change: np.ndarray, stft: STFT) -> np.ndarray:
+def along_frequency(change: np.ndarray, stft: Framed) -> np.ndarray:
     """Derivative of the phase along frequency, from the change of log-magnitudes along time.
 
     Parameters

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from phaserec.stft import STFT
+from phaserec._typing import Framed
 
 # Offsets in bins at which the interpolation of a window is tabulated.
 _OFFSETS = np.linspace(-0.5, 0.5, 129)
@@ -70,7 +70,7 @@ def impulse(n_bins: int) -> np.ndarray:
     return np.arange(n_bins)[:, None] % 2 / 2
 
 
-def sinusoids(V: np.ndarray, stft: STFT, threshold: float, *, valleys: bool) -> Sinusoids:
+def sinusoids(V: np.ndarray, stft: Framed, threshold: float, *, valleys: bool) -> Sinusoids:
     """Find peaks by log-parabolic interpolation, and the bins around them.
 
     The parabola's bias, up to a hundredth of a bin, is that of the window, and taken off.
@@ -117,7 +117,7 @@ def sinusoids(V: np.ndarray, stft: STFT, threshold: float, *, valleys: bool) -> 
     return Sinusoids(peak, np.take_along_axis(bins + offset, peak, axis=-2))
 
 
-def _offset(a: np.ndarray, b: np.ndarray, c: np.ndarray, stft: STFT) -> np.ndarray:
+def _offset(a: np.ndarray, b: np.ndarray, c: np.ndarray, stft: Framed) -> np.ndarray:
     """Distance in bins from the middle of three magnitudes to the peak, where it is one."""
     measured, offsets = _table(stft)
     return np.interp(_parabola(a, b, c), measured, offsets)
@@ -131,7 +131,7 @@ def _parabola(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _table(stft: STFT) -> tuple[np.ndarray, np.ndarray]:
+def _table(stft: Framed) -> tuple[np.ndarray, np.ndarray]:
     """What the parabola finds for a sinusoid at each offset from a bin, increasing."""
     n = np.arange(stft.n_fft) / stft.n_fft
     lobes = np.exp(2j * np.pi * np.outer(_OFFSETS, n)) * stft.window_values

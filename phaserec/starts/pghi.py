@@ -1,7 +1,5 @@
 """Phase gradient heap integration: phases from magnitudes alone, in one pass."""
 
-from typing import cast
-
 import numpy as np
 
 from phaserec._typing import Generator, Measurable
@@ -9,10 +7,9 @@ from phaserec._xp import Array
 from phaserec.starts.gradient import along_frequency, along_time, central, with_phases
 from phaserec.starts.queue import integrate, spreader
 from phaserec.starts.registry import start
-from phaserec.stft import STFT
 
 
-@start(cite="Průša, Balazs & Søndergaard, IEEE/ACM TASLP 2017")
+@start(cite="Průša, Balazs & Søndergaard, IEEE/ACM TASLP 2017", on_numpy=True)
 def pghi(p: Measurable, rng: Generator) -> Array:
     """Phase gradient heap integration: derivatives of the phase from those of log-magnitudes.
 
@@ -21,7 +18,7 @@ def pghi(p: Measurable, rng: Generator) -> Array:
     phases. The more frames overlap, and the nearer the window is to a Gaussian such as
     ``("gaussian", n_fft / 8)``, the better.
     """
-    stft = cast(STFT, p.stft)
+    stft = p.stft
 
     def phases(L: np.ndarray, faint: np.ndarray) -> np.ndarray:
         phase, nothing = np.zeros_like(L), np.zeros(0, np.int64)

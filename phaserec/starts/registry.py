@@ -3,10 +3,10 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from phaserec._registry import Registry
-from phaserec._typing import Init, Measurable, Seed
+from phaserec._typing import Declares, Init, Measurable, Seed
 from phaserec._xp import (
     Array,
     as_array,
@@ -18,7 +18,6 @@ from phaserec._xp import (
     same_backend,
 )
 from phaserec.starts.phases import as_rng
-from phaserec.stft import STFT
 
 
 class Make(Protocol):
@@ -44,12 +43,15 @@ class Start:
         Source of the start.
     needs_mixture : bool
         Whether it reads the mixture.
+    on_numpy : bool
+        Whether it looks at numbers, so that torch cannot record it in a program.
     """
 
     name: str
     make: Make
     cite: str
     needs_mixture: bool
+    on_numpy: bool = False
 
     @property
     def summary(self) -> str:
@@ -65,11 +67,17 @@ def start(make: MakeT, /) -> MakeT: ...
 
 
 @overload
-def start(*, cite: str = "", needs_mixture: bool = False) -> Callable[[MakeT], MakeT]: ...
+def start(
+    *, cite: str = "", needs_mixture: bool = False, on_numpy: bool = False
+) -> Callable[[MakeT], MakeT]: ...
 
 
 def start(
-    make: MakeT | None = None, *, cite: str = "", needs_mixture: bool = False
+    make: MakeT | None = None,
+    *,
+    cite: str = "",
+    needs_mixture: bool = False,
+    on_numpy: bool = False,
 ) -> MakeT | Callable[[MakeT], MakeT]:
     """Register a start under its name with dashes.
 
@@ -82,6 +90,9 @@ def start(
         Source of the start.
     needs_mixture : bool, default False
         Whether it reads the mixture; without one it is then refused.
+    on_numpy : bool, default False
+        Whether it looks at numbers, as whatever computes on numpy does; ``"auto"`` then means
+        another start where torch records a program.
 
     Returns
     -------
@@ -105,7 +116,7 @@ def start(
 
     def register(make: MakeT) -> MakeT:
         name = getattr(make, "__name__", type(make).__name__).replace("_", "-")
-        STARTS.add(name, Start(name, make, cite, needs_mixture), make)
+        STARTS.add(name, Start(name, make, cite, needs_mixture, on_numpy), make)
         return make
 
     return register if make is None else register(make)
@@ -117,27 +128,60 @@ def names() -> list[str]:
 
 
 AUTO = "auto"
-"""Choice of ``init`` that is the usual start of a problem."""
+"""Choice of ``init`` that is the usual start of an algorithm on a problem."""
 
 
-def usual(p: Measurable) -> str:
+def usual(p: Measurable, algorithm: Declares | None = None) -> str:
     """Name of the start that a problem has where none is chosen, or ``"auto"``.
 
-    With a mixture it is the mixture's phase. Without one it is phase gradient heap integration
-    where frames overlap by half or more (docs/choosing.rst has the measurements), else random
-    phases; these also where torch records a program, since the other looks at numbers.
+    It is the one that the algorithm declares. Else, with a mixture, it is the mixture's phase, and
+    without one phase gradient heap integration where frames overlap by half or more
+    (docs/choosing.rst has the measurements), or random phases. Those that cannot be are passed
+    over: what looks at numbers where torch records a program, and what reads a mixture where there
+    is none.
+
+    Parameters
+    ----------
+    p : Problem
+        The problem.
+    algorithm : phaserec.algorithms.Algorithm, optional
+        The algorithm that is to start.
+
+    Returns
+    -------
+    str
+        Name of a registered start.
+
+    Raises
+    ------
+    ValueError
+        If the algorithm declares a start that does not exist.
     """
+    if algorithm is not None and algorithm.start is not None:
+        declared = STARTS.find(algorithm.start)
+        if declared is None:
+            raise ValueError(
+                f"the algorithm {algorithm.name} declares start={algorithm.start!r}, which is not "
+                f"registered{STARTS.near(algorithm.start)}; register it (--import, or an entry "
+                "point), or give another init, such as 'random'"
+            )
+        if not (declared.on_numpy and is_traced()) and _has_mixture(declared, p):
+            return declared.name
     if p.mixture is not None:
         return "mixture"
-    stft = cast(STFT, p.stft)
-    return "pghi" if 2 * stft.hop_length <= stft.n_fft and not is_traced() else "random"
+    return "pghi" if 2 * p.stft.hop_length <= p.stft.n_fft and not is_traced() else "random"
 
 
-def begin(p: Measurable, init: Init, rng: Seed) -> Array:
+def _has_mixture(entry: Start, p: Measurable) -> bool:
+    """Whether there is a mixture for a start, if it needs one."""
+    return p.mixture is not None or not entry.needs_mixture
+
+
+def begin(p: Measurable, init: Init, rng: Seed, algorithm: Declares | None = None) -> Array:
     """What ``Problem.start`` gives."""
     if init is not None and not isinstance(init, str):
         return _checked("init", init, p.magnitudes)
-    entry = find(p, init)
+    entry = find(p, init, algorithm)
     return _checked(f"start {entry.name}", entry.make(p, as_rng(rng, p.magnitudes)), p.magnitudes)
 
 
@@ -154,7 +198,7 @@ def _checked(name: str, S: Array, V: Array) -> Array:
     return xp.astype(S, complex_dtype(namespace(V), V), copy=False)
 
 
-def find(p: Measurable, init: str | None) -> Start:
+def find(p: Measurable, init: str | None, algorithm: Declares | None = None) -> Start:
     """Start of a name, for a problem that has what it needs.
 
     Parameters
@@ -163,6 +207,8 @@ def find(p: Measurable, init: str | None) -> Start:
         The problem.
     init : str or None
         Name, with dashes or underscores; ``"auto"`` and None are the usual start.
+    algorithm : phaserec.algorithms.Algorithm, optional
+        The algorithm that is to start, see :func:`usual`.
 
     Returns
     -------
@@ -176,14 +222,14 @@ def find(p: Measurable, init: str | None) -> Start:
     """
     name = AUTO if init is None else init.replace("_", "-").lower()
     if name == AUTO:
-        name = usual(p)
+        name = usual(p, algorithm)
     found = STARTS.find(name)
     if found is None:
         choices = ", ".join(map(repr, names()))
         raise ValueError(
             f"init={init!r} is not one of {choices} or a complex array{STARTS.near(name)}"
         )
-    if found.needs_mixture and p.mixture is None:
+    if not _has_mixture(found, p):
         raise ValueError(
             f"init={init!r} needs a mixture; give one, or use another start, such as 'random'"
         )

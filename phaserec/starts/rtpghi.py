@@ -1,7 +1,6 @@
 """Phase gradient heap integration in real time: frame after frame, each from the one before."""
 
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 
@@ -10,12 +9,11 @@ from phaserec._xp import Array
 from phaserec.starts.gradient import along_frequency, along_time, central, with_phases
 from phaserec.starts.queue import integrate, spreader
 from phaserec.starts.registry import start
-from phaserec.stft import STFT
 
 _CITE = "Průša & Søndergaard, DAFx 2016"
 
 
-@start(cite=_CITE)
+@start(cite=_CITE, on_numpy=True)
 def rtpghi(p: Measurable, rng: Generator) -> Array:
     """Real-time phase gradient heap integration: a frame's phases from it and earlier frames.
 
@@ -26,7 +24,7 @@ def rtpghi(p: Measurable, rng: Generator) -> Array:
     return _by_frames(p, rng, _backward)
 
 
-@start(cite=_CITE)
+@start(cite=_CITE, on_numpy=True)
 def rtpghi_la(p: Measurable, rng: Generator) -> Array:
     """Real-time phase gradient heap integration with a look-ahead of one frame.
 
@@ -47,7 +45,7 @@ def _by_frames(
     p: Measurable, rng: Generator, derivative: Callable[[np.ndarray], np.ndarray]
 ) -> Array:
     """Integrate over two frames at a time, the first of them known."""
-    stft = cast(STFT, p.stft)
+    stft = p.stft
 
     def phases(L: np.ndarray, faint: np.ndarray) -> np.ndarray:
         phase, spread = np.zeros_like(L), spreader(L.size)

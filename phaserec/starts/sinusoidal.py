@@ -1,6 +1,6 @@
 """Sinusoidal phases: those of each frame follow from the frame before."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +8,6 @@ from phaserec._typing import Generator, Measurable
 from phaserec._xp import Array, complex_dtype, namespace, to_numpy
 from phaserec.starts.peaks import impulse, sinusoids
 from phaserec.starts.registry import start
-from phaserec.stft import STFT
 
 _THRESHOLD = 0.01
 # A frame is an onset where magnitudes rise by this fraction of their sum: chosen on mixtures of
@@ -16,7 +15,7 @@ _THRESHOLD = 0.01
 _RISE = 0.35
 
 
-@start(cite="Magron, Badeau & David, EUSIPCO 2015")
+@start(cite="Magron, Badeau & David, EUSIPCO 2015", on_numpy=True)
 def sinusoidal(p: Measurable, rng: Generator) -> Array:
     """Sinusoidal model: phases unwrapped from frame to frame at the frequencies of the peaks.
 
@@ -26,7 +25,7 @@ def sinusoidal(p: Measurable, rng: Generator) -> Array:
     mixture, or without one those of an impulse in its middle. Gradients are those of magnitudes
     with phases that do not depend on them.
     """
-    stft = cast(STFT, p.stft)
+    stft = p.stft
     V = to_numpy(p.magnitudes).astype(np.float64)
     begun = impulse(V.shape[-2])
     if p.mixture is not None:

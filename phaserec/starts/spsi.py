@@ -1,7 +1,5 @@
 """Single pass spectrogram inversion: phases of whole peaks follow from the frame before."""
 
-from typing import cast
-
 import numpy as np
 
 from phaserec._typing import Generator, Measurable
@@ -9,10 +7,9 @@ from phaserec._xp import Array, to_numpy
 from phaserec.starts.peaks import impulse, sinusoids
 from phaserec.starts.registry import start
 from phaserec.starts.sinusoidal import with_phases
-from phaserec.stft import STFT
 
 
-@start(cite="Beauregard, Harish & Wyse, IEEE DSP 2015")
+@start(cite="Beauregard, Harish & Wyse, IEEE DSP 2015", on_numpy=True)
 def spsi(p: Measurable, rng: Generator) -> Array:
     """Single pass spectrogram inversion: phases locked outwards from each peak to its valleys.
 
@@ -20,7 +17,7 @@ def spsi(p: Measurable, rng: Generator) -> Array:
     onsets or a mixture: the first frame is an impulse in its middle. Gradients are those of
     magnitudes with phases that do not depend on them.
     """
-    stft = cast(STFT, p.stft)
+    stft = p.stft
     V = to_numpy(p.magnitudes).astype(np.float64)
     found = sinusoids(V, stft, 0.0, valleys=True)
     never = np.zeros((*V.shape[:-2], V.shape[-1]), bool)

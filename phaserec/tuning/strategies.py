@@ -447,11 +447,14 @@ def _score_item(
 
     # A candidate that diverges scores worst, without a word, as one whose score is undefined.
     scores = np.full((len(candidates), n_iter + 1), -np.inf)
-    scores[:, 0] = measure(to_numpy(problem.waveforms(problem.start())))
+    begun: dict[Any, float] = {}
     with np.errstate(all="ignore"):
         for k, candidate in enumerate(candidates):
             run = prepare(configure(candidate.algorithm, candidate.hyper), problem, n_iter)
             with suppress(NotFinite):
+                if run.init not in begun:  # many candidates start from the same
+                    begun[run.init] = measure(to_numpy(run.sound(run.start())))
+                scores[k, 0] = begun[run.init]
                 for n, waveforms in enumerate(run.waveforms(), start=1):
                     scores[k, n] = measure(to_numpy(waveforms))
     return scores

@@ -219,7 +219,8 @@ def half_silent(torch, name):
     def solve(values, samples):
         V = torch.zeros(sounding.shape, dtype=torch.float64).masked_scatter(where, values)
         x = torch.cat([samples, torch.zeros(40 - SILENT_FROM, dtype=torch.float64)])
-        return torch.view_as_real(last(name, Problem(V, x, stft=stft), 2))
+        # Gradients take the phases of a model for constants; those of the mixture they know.
+        return torch.view_as_real(last(name, Problem(V, x, stft=stft), 2, init="mixture"))
 
     return solve, (values, samples)
 

@@ -30,7 +30,7 @@ def numbers(entry):
 def test_iterations_with_values_of_their_own(name, machine):
     p, entry = problem(), resolve(name)
     values = numbers(entry)
-    state = entry.start(p.start())
+    state = entry.initial_state(p.start(algorithm=entry))
     for k in range(5):
         state = entry.step(state, p, **values[k % 3])
     found = phaserec.solving.prepare(schedule(name, values), p, 5, machine=machine).result()

@@ -25,6 +25,10 @@ CONVENTIONS = {
         ["--mel-scale", "htk", "--mel-norm", "none", "--log", "ln", "--fmax", 3500],
     ),
     "kaldi": (Bands.kaldi(20, 256, RATE), ["--mel-scale", "kaldi"]),
+    "decibels of the peak": (
+        Bands.mel(20, 256, RATE, log="db", ref=0.01, floor=1e-5),
+        ["--log", "db", "--ref", 0.01, "--floor", 1e-5],
+    ),
     "magnitudes": (Bands.mel(20, 256, RATE, power=1, log="db"), ["--mel-power", 1, "--log", "db"]),
 }
 
@@ -80,6 +84,9 @@ def test_fixed_magnitudes_are_those_of_least_squares(phaserec):
         (["--analyse", "mel"], "needs MIXTURE"),
         (["--mel", "dB.npy", "--rate", 8000], "say which: log="),
         (["--mel", "mel.npy", "--rate", 8000, "--mel-power", 1.5], "power=1.5"),
+        (["--mel", "mel.npy", "--rate", 8000, "--ref", 2], "--log db"),
+        (["--mel", "mel.npy", "--rate", 8000, "--log", "db", "--floor", 0], "floor=0.0"),
+        (["--mel", "mel.npy", "--rate", 8000, "--mel-scale", "kaldi", "--floor", 1], "kaldi has"),
         (["--mel", "missing.npy", "--rate", 8000], "missing.npy"),
     ],
 )

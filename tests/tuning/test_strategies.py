@@ -95,7 +95,9 @@ def test_candidates_that_cannot_be(algorithms, grid, word):
 
 
 def test_one_run_scores_every_number_of_iterations(items):
-    tried = candidates(["misi", "mix-incons", "raar"], {"sigma": [0.3], "momentum": [0, 0.5]})
+    tried = candidates(
+        ["misi", "mix-incons", "raar", "pu-iter"], {"sigma": [0.3], "momentum": [0, 0.5]}
+    )
     found = run(items[:2], tried, 4, stft=STFT_, score="snr", source="noise", jobs=1)
     assert found.scores.shape == (len(tried), 2, 5)
     for k, candidate in enumerate(tried):

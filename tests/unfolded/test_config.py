@@ -268,6 +268,11 @@ def test_what_is_trained_is_declared():
     assert shared.correction.arguments["hidden"] == 3
     with pytest.raises(ValueError, match=r"correction\.name='magnitude-refinement' .* pit=True"):
         build(any_order=True, correction={})
+    residual = build(
+        any_order=True, n_layers=2, residual={"tied": True, "options": {"mixing": True}}
+    ).residual
+    assert residual.stft.n_fft == 64 and residual.mixing
+    assert len(build(n_layers=2, residual={}).residual) == 2
 
 
 class OwnLoss(torch.nn.Module):

@@ -43,7 +43,9 @@ def test_layers_of_any_length(name):
     ).module()
     for hops in (8, 20, 47):
         V, x = problem(hops)
-        torch.testing.assert_close(program(V, x), net(V, x), rtol=1e-12, atol=1e-12)
+        # Of a start that looks at numbers a program has no part.
+        expected = net(V, x, "mixture")
+        torch.testing.assert_close(program(V, x), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("stft", [STFT16, STFT(16, 4, center=False, window="hamming")])

@@ -141,6 +141,15 @@ def test_a_ragged_batch_is_its_items(name, small_stft):
         torch.testing.assert_close(y[k, :, :n], expected, rtol=1e-8, atol=1e-9)
 
 
+def test_long_signals_are_filtered_by_stretches():
+    stft = STFT(16, 8)
+    net = gated(stft, mixing=False)
+    C = complex_noise(2, stft.n_bins, 1100)
+    whole = net(C, 2 * C, C, None, C.abs())
+    with torch.no_grad():
+        torch.testing.assert_close(net(C, 2 * C, C, None, C.abs()), whole.detach())
+
+
 def test_any_number_of_sources(small_stft):
     net = UnfoldedInversion("misi", 2, stft=small_stft, residual=gated(small_stft), **F64)
     for n_sources in (1, 2, 3):

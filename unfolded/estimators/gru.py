@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from phaserec import STFT
 from phaserec._xp import as_int
+from unfolded.estimators.estimate import Estimate
 from unfolded.estimators.registry import estimator
 from unfolded.nn.bands import mel_bands
 from unfolded.nn.masks import get_mask
@@ -48,6 +49,9 @@ class GRUMasks(Described):
         Normalise frames by the level of the last three seconds, or each by its own. The level of
         a recording has no effect in either case; with ``"frame"`` the network cannot hear that
         parts of it are louder than others.
+    gain : bool, default False
+        Also give a gain of each bin between 0 and 2, at first 1, for what the layers leave: a
+        second magnitude, which may be as small as the phases are wrong.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class GRUMasks(Described):
         n_layers: int = 2,
         mask: str = "sigmoid",
         norm: Literal["running", "frame"] = "running",
+        gain: bool = False,
     ) -> None:
         super().__init__()
         self.n_sources = as_int("n_sources", n_sources, 1, 1000)
@@ -86,8 +91,13 @@ class GRUMasks(Described):
         self.inlet = nn.Linear(n_bands, hidden)
         self.gru = nn.GRU(hidden, hidden, n_layers, batch_first=True)
         self.outlet = nn.Linear(hidden, self.n_sources * stft.n_bins * self.mask.n_logits)
+        self.gain: nn.Linear | None = None
+        if gain:
+            self.gain = nn.Linear(hidden, self.n_sources * stft.n_bins)
+            nn.init.zeros_(self.gain.weight)
+            nn.init.zeros_(self.gain.bias)
 
-    def forward(self, mixture: Tensor, spectrogram: Tensor) -> Tensor:
+    def forward(self, mixture: Tensor, spectrogram: Tensor) -> Tensor | Estimate:
         """Estimate magnitudes.
 
         Parameters
@@ -99,8 +109,8 @@ class GRUMasks(Described):
 
         Returns
         -------
-        Tensor, shape (batch, J, channel, F, T)
-            Magnitudes.
+        Tensor, shape (batch, J, channel, F, T), or Estimate
+            Magnitudes; with their gain where there is one.
 
         Raises
         ------
@@ -113,6 +123,10 @@ class GRUMasks(Described):
         frames = magnitudes.flatten(0, 1).transpose(1, 2)
         features = (frames @ self.bands.to(frames).T + _FLOOR).log().to(self.inlet.weight.dtype)
         hidden, _ = self.gru(self.inlet(self.norm(features)).tanh())
-        shape = (batch, channels, n_frames, self.n_sources, n_bins, self.mask.n_logits)
-        masks = self.mask(self.outlet(hidden).reshape(shape))
-        return masks.permute(0, 3, 1, 4, 2).to(magnitudes) * magnitudes.unsqueeze(1)
+        shape = (batch, channels, n_frames, self.n_sources, n_bins)
+        masks = self.mask(self.outlet(hidden).reshape(*shape, self.mask.n_logits))
+        masked = masks.permute(0, 3, 1, 4, 2).to(magnitudes) * magnitudes.unsqueeze(1)
+        if self.gain is None:
+            return masked
+        gain = 2 * self.gain(hidden).sigmoid().reshape(shape)
+        return Estimate(masked, gain=gain.permute(0, 3, 1, 4, 2).to(magnitudes))

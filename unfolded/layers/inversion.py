@@ -542,8 +542,8 @@ class UnfoldedInversion(nn.Module):
             )
         if problem.magnitudes.ndim > 2:
             _ = problem.mixing_weights  # cached before a layer is computed a second time
-        S = problem.start(init, rng)
-        state = (S, None, None) if self._accelerated else self.entry.start(S)
+        S = problem.start(init, rng, self.entry)
+        state = (S, None, None) if self._accelerated else self.entry.initial_state(S)
         if self.checkpoint and torch.is_grad_enabled():
             # Segments of √K layers (Chen et al. 2016): only the states between them, and in the
             # backward pass those within one of them, are kept.

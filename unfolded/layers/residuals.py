@@ -8,11 +8,14 @@ from torch import Tensor, nn
 
 from phaserec import STFT
 from phaserec._registry import Registry
-from phaserec._xp import as_int
+from phaserec._xp import as_int, is_traced
 from unfolded.nn.equivariant import EquivariantBlock, TwistedConv
 from unfolded.nn.modules import Described
 
 RESIDUALS: Registry[type[nn.Module]] = Registry("residual", "unfolded.residuals")
+
+# Frames of all items at once: some hundred MiB for the networks that ship.
+_STRETCH = 1000
 
 KindT = TypeVar("KindT", bound=type[nn.Module])
 
@@ -93,6 +96,8 @@ class GatedResidual(Described):
             EquivariantBlock(stft, n_complex, n_real, size, 1 + k % 2)
             for k in range(as_int("n_blocks", n_blocks, 1))
         )
+        # Frames to each side that a frame depends on.
+        self.reach = n_blocks * (size[1] // 2 + 1) + 1
         self.outlet = TwistedConv(stft, n_complex, 1)
         nn.init.zeros_(self.outlet.weight)
 
@@ -130,13 +135,24 @@ class GatedResidual(Described):
         loud = level.log()
         loud = loud - _mean(loud, present)
         g = present * torch.cat([sizes.add(1e-4).log(), V / level, loud], 1)
-        z, g = self.inlet(z), present * self.look(g)
-        for block in self.blocks:
-            z, g = block(z, g, present)
-        real, imaginary = (level * self.outlet(z)).chunk(2, 1)
+        real, imaginary = (level * self._filtered(z, g, present)).chunk(2, 1)
         # Back in the layer's precision, which may be more than the network's.
         out = torch.complex(real.to(S.real.dtype), imaginary.to(S.real.dtype))
         return out.reshape(shape)
+
+    def _filtered(self, z: Tensor, g: Tensor, present: Tensor) -> Tensor:
+        """What the convolutions make of it; a stretch at a time where nothing is learned."""
+        n_frames = z.shape[-1]
+        size = n_frames if torch.is_grad_enabled() or is_traced() else _STRETCH // len(z) + 1
+        pieces = []
+        for first in range(0, n_frames, size):
+            begin, end = max(first - self.reach, 0), first + size + self.reach
+            seen, g_seen, there = (each[..., begin:end] for each in (z, g, present))
+            seen, g_seen = self.inlet(seen), there * self.look(g_seen)
+            for block in self.blocks:
+                seen, g_seen = block(seen, g_seen, there)
+            pieces.append(self.outlet(seen)[..., first - begin : first - begin + size])
+        return torch.cat(pieces, -1)
 
 
 def surroundings(V: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from unfolded.data.synthetic import SyntheticDataset
 from unfolded.estimators import ESTIMATORS
 from unfolded.layers.corrections import CORRECTIONS
 from unfolded.layers.inversion import UnfoldedInversion
+from unfolded.layers.residuals import RESIDUALS
 from unfolded.losses import PIT, combine, hyper_of
 from unfolded.nn.modules import find_class, rebuild
 from unfolded.saving import read_weights
@@ -163,24 +164,32 @@ def _build_inversion(
                 f"model.inversion.{name}"
             )
     inversion = UnfoldedInversion(
-        **config.model_dump(exclude={"correction", "hyper"}),
+        **config.model_dump(exclude={"correction", "residual", "hyper"}),
         **config.hyper,
         n_sources=known["n_sources"] if config.by_source else None,
         stft=known["stft"],
     )
-    if config.correction is not None:
-        correction = config.correction
-        number = 1 if correction.tied else inversion.n_layers
-        made = [_build_correction(correction, known, any_order) for _ in range(number)]
-        inversion.set_correction(made[0] if correction.tied else made)
+    for name, registry, place in (
+        ("correction", CORRECTIONS, inversion.set_correction),
+        ("residual", RESIDUALS, inversion.set_residual),
+    ):
+        part: CorrectionConfig | None = getattr(config, name)
+        if part is not None:
+            number = 1 if part.tied else inversion.n_layers
+            made = [_build_part(name, part, registry, known, any_order) for _ in range(number)]
+            place(made[0] if part.tied else made)
     return inversion
 
 
-def _build_correction(
-    config: CorrectionConfig, known: Mapping[str, Any], any_order: bool
+def _build_part(
+    name: str,
+    config: CorrectionConfig,
+    registry: Registry[type[nn.Module]],
+    known: Mapping[str, Any],
+    any_order: bool,
 ) -> nn.Module:
-    place = "model.inversion.correction"
-    made = _build(place, config.name, config.options, CORRECTIONS, known)
+    place = f"model.inversion.{name}"
+    made = _build(place, config.name, config.options, registry, known)
     if any_order and "n_sources" in inspect.signature(type(made)).parameters:
         raise ValueError(
             f"{place}.name={config.name!r} treats each source in its own way, but with pit=True a "

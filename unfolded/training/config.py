@@ -222,6 +222,22 @@ class CorrectionConfig(Part):
     tied: bool = False
 
 
+class ResidualConfig(CorrectionConfig):
+    """A module that corrects the spectrograms of the layers.
+
+    Attributes
+    ----------
+    name : str
+        A key of :data:`unfolded.layers.residuals.RESIDUALS`, or a class of one's own, likewise.
+    options : dict
+        Arguments of its class; those that follow from the data and the transform are given to it.
+    tied : bool
+        Whether all layers share one; otherwise each has its own.
+    """
+
+    name: str = "gated"
+
+
 class InversionConfig(Part):
     """The unfolded algorithm, see :class:`unfolded.UnfoldedInversion`.
 
@@ -242,6 +258,8 @@ class InversionConfig(Part):
         Momentum to start from, if the algorithm shall have it.
     correction : dict or None
         A module that corrects the magnitudes of the layers.
+    residual : dict or None
+        A module that corrects their spectrograms.
     learn_windows : bool
         Train the windows of the transform.
     checkpoint : bool
@@ -262,6 +280,7 @@ class InversionConfig(Part):
     trainable: dict[str, str | bool | None] | None = None
     momentum: float | list[float] | None = None
     correction: CorrectionConfig | None = None
+    residual: ResidualConfig | None = None
     learn_windows: bool = False
     checkpoint: bool = False
 
@@ -305,6 +324,8 @@ class LossConfig(Part):
         module ``--import`` names.
     pit : bool
         Take the best order of the sources.
+    every_layer : float
+        Weight of the mean loss of the layers before the last, beside the 1 of the last.
     options : dict
         Hyper-parameters, each given to the losses that have it; the transform is that of the
         model.
@@ -312,6 +333,7 @@ class LossConfig(Part):
 
     terms: dict[str, float] = {"wav-mag": 1.0}
     pit: bool = False
+    every_layer: NonNegative = 0.0
     options: dict[str, Any] = {}
 
 
@@ -354,7 +376,7 @@ class GroupsConfig(Part):
     declared : dict
         What ``model.inversion.trainable`` declares: σ, Λ, momentum and so on.
     correction : dict
-        The corrections of the layers.
+        The corrections of the layers, of magnitudes and of spectrograms.
     windows : dict
         The windows of the transform.
     """

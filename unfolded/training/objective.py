@@ -20,10 +20,13 @@ class Objective(nn.Module):
         The separator.
     loss : nn.Module
         ``loss(estimate, reference, mixture) -> (batch,)``; it gets what it compares.
+    every_layer : float, default 0
+        Weight of the mean loss of the layers before the last, in :meth:`forward`.
     """
 
-    def __init__(self, model: Separator, loss: nn.Module) -> None:
+    def __init__(self, model: Separator, loss: nn.Module, every_layer: float = 0.0) -> None:
         super().__init__()
+        self.every_layer = every_layer
         self.model = model
         self.loss = loss
         self.on_spectrograms = takes_spectrograms(model, loss)
@@ -43,10 +46,18 @@ class Objective(nn.Module):
         Tensor, shape (batch,)
             Losses.
         """
-        solve = self.model.spectrogram if self.on_spectrograms else self.model
-        estimate = solve(mixture, self._magnitudes(sources))
+        V = self._magnitudes(sources)
+        if self.every_layer:
+            estimates = self.model.trajectory(mixture, V)
+            if not self.on_spectrograms:
+                estimates = [self.model.waveforms(S, mixture.shape[-1]) for S in estimates]
+        else:
+            solve = self.model.spectrogram if self.on_spectrograms else self.model
+            estimates = [solve(mixture, V)]
         with torch.autocast(mixture.device.type, enabled=False):
-            value: Tensor = self.loss(estimate, sources, mixture)
+            *before, value = (self.loss(estimate, sources, mixture) for estimate in estimates)
+        if before:
+            value = value + self.every_layer * torch.stack(before).mean(0)
         return value
 
     def evaluate(self, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:

@@ -214,7 +214,8 @@ class Trainer:
         lr = settings.lr if stage.lr is None else stage.lr
         plain = build_optimizer(settings, model, lr)
         schedule = build_schedule(settings, plain, self.epoch_steps, stage.epochs)
-        objective = Objective(model, self._loss(phase))
+        every_layer = self._loss_config(phase).every_layer
+        objective = Objective(model, self._loss(phase), every_layer)
         shared, optimizer = self.accelerator.prepare(objective, plain)
         saved, self._resumed = self._resumed, None
         if saved is not None and saved.optimizer is not None and saved.schedule is not None:
@@ -307,12 +308,15 @@ class Trainer:
             position.kept = inf
         return True
 
+    def _loss_config(self, phase: Phase) -> LossConfig:
+        return phase.stage.loss or self.config.loss
+
     def _loss(self, phase: Phase) -> nn.Module:
-        return build_loss(phase.stage.loss or self.config.loss, self.model.stft)
+        return build_loss(self._loss_config(phase), self.model.stft)
 
     def _scored(self, phase: Phase) -> tuple[LossConfig, bool]:
         """Loss of a phase, and whether it takes spectrograms before the inverse transform."""
-        loss = phase.stage.loss or self.config.loss
+        loss = self._loss_config(phase)
         return loss, takes_spectrograms(self._heard(phase), self._loss(phase))
 
     def _batches(self, epoch: int, start: int = 0) -> Batches:
