@@ -313,12 +313,15 @@ def summary(rows: list[dict[str, Any]]) -> None:
     for kind in KINDS:
         x = accuracies(rows, kind)
         drawn = np.random.default_rng(0).integers(len(x), size=(2000, len(x)))
-        for method in METHODS:
+        for method, other in itertools.product(METHODS, (PHASE, "control")):
+            if method == other:
+                continue
             y = gains(rows, method, kind)
-            ends = np.quantile(
-                [break_even(x[d], y[d]) for d in drawn], (0.025, 0.975), method="nearest"
-            )
-            print(f"{kind}: {method} gains from {break_even(x, y):.1f} dB on, {ends.round(1)}")
+            y = y if other == PHASE else y - gains(rows, other, kind)
+            found = [break_even(x[d], y[d]) for d in drawn]
+            ends = np.quantile(found, (0.025, 0.975), method="nearest")
+            begin = f"{break_even(x, y):.1f} dB on, {ends.round(1)}"
+            print(f"{kind}: {method} is above {other} from {begin}")
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
