@@ -133,7 +133,7 @@ def train(sounds: Path, output: Path, hop: int, steps: int | None = None, seed: 
         kept = min(0.995, step / (step + 10))
         for a, b in zip(averaged.parameters(), net.parameters(), strict=True):
             a.data.lerp_(b.data, 1 - kept)
-        total += float(loss)
+        total += loss.item()
         if step % 100 == 0:
             score = f" pesq {validate(averaged, valid, stft):.3f}" if step % 300 == 0 else ""
             print(
