@@ -3,9 +3,9 @@
     python benchmarks/phases/alone.py SOUNDS ../shared/data -o docs/phases [--runs runs/phases]
 
 SOUNDS is what benchmarks/enhancement/sounds.py makes. Networks that are not under --runs are
-trained first (about 50 minutes each on one core). Writes ``alone.csv`` with a row for every file,
-algorithm, start and number of iterations, and from it ``alone.rst`` and ``alone.svg``. Seconds are
-those of one thread's processor per second of sound.
+trained first (about 50 minutes each on one core). ``alone-HOP.csv`` there has a row for every file,
+algorithm, start and number of iterations; ``alone.rst`` and ``alone.svg`` are made of it. Seconds
+are those of one thread's processor per second of sound.
 """
 
 import argparse
@@ -24,8 +24,9 @@ from train_alone import LAYERS, N_FFT, NETWORK, RATE, train
 from train_proximal import Proximal, admm
 from train_proximal import train as train_proximals
 
-from phaserec import STFT, Problem, algorithms, audio, measures
+from phaserec import STFT, Problem, audio, measures
 from phaserec.algorithms import Algorithm
+from phaserec.algorithms.registry import describe
 from phaserec.evaluation.metrics import METRICS, Settings, Undefined
 from phaserec.solving import prepare
 from unfolded.layers.residuals import GatedResidual
@@ -105,7 +106,7 @@ def learned(proximals: nn.ModuleList) -> Algorithm:
         Y = admm(start if Y is None else Y, p, proximals[k or 0])
         return p.mag(Y), Y, (k or 0) + 1
 
-    return algorithms.describe(learned_admm, memory=2)
+    return describe(learned_admm, memory=2)
 
 
 def deep(net: nn.Module) -> Algorithm:
@@ -114,27 +115,46 @@ def deep(net: nn.Module) -> Algorithm:
     def deep_griffin_lim(state: tuple, p: Any) -> tuple:
         return iteration(state, p, partial(apply, net))
 
-    return algorithms.describe(deep_griffin_lim, memory=1)
+    return describe(deep_griffin_lim, memory=1)
 
 
-def rows(data: Path, networks: dict[int, dict[str, Algorithm]]) -> Iterator[dict[str, Any]]:
+def rows(data: Path, hop: int, own: dict[str, Algorithm]) -> Iterator[dict[str, Any]]:
     """A row for each checkpoint."""
+    stft = STFT(N_FFT, hop)
     for name, file, x in recordings(data):
-        for hop, own in networks.items():
-            stft = STFT(N_FFT, hop)
-            V = np.abs(stft(x[None]))
-            p = Problem(V, stft=stft, length=len(x))
-            tensors = Problem(torch.from_numpy(V), stft=stft, length=len(x))
-            for algorithm, start, n in CASES:
-                on = tensors if algorithm == "learned-admm" else p
-                for k, seconds, y in trajectory(on, own.get(algorithm, algorithm), start, n):
-                    facts = {"set": name, "file": file, "hop": hop, "start": start}
-                    facts |= {"algorithm": algorithm, "iteration": k}
-                    yield (
-                        facts
-                        | {"seconds": seconds * RATE / len(x)}
-                        | scores(x, np.asarray(y[0]), p)
-                    )
+        V = np.abs(stft(x[None]))
+        p = Problem(V, stft=stft, length=len(x))
+        tensors = Problem(torch.from_numpy(V), stft=stft, length=len(x))
+        for algorithm, start, n in CASES:
+            on = tensors if algorithm == "learned-admm" else p
+            for k, seconds, y in trajectory(on, own.get(algorithm, algorithm), start, n):
+                facts = {"set": name, "file": file, "hop": hop, "start": start}
+                facts |= {"algorithm": algorithm, "iteration": k}
+                facts["seconds"] = seconds * RATE / len(x)
+                yield facts | scores(x, np.asarray(y[0]), p)
+
+
+def scored(data: Path, sounds: Path, runs: Path, hop: int) -> list[dict[str, Any]]:
+    """Rows of a hop, made if they are not there."""
+    path = runs / f"alone-{hop}.csv"
+    if not path.exists():
+        own = trained(runs, sounds, hop)
+        with path.with_suffix(".part").open("w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            for row in rows(data, hop, own):
+                shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
+                writer.writerow(shown)
+                file.flush()
+        path.with_suffix(".part").rename(path)
+    with path.open(newline="") as file:
+        found: list[dict[str, Any]] = [
+            {key: value for key, value in row.items() if value} for row in csv.DictReader(file)
+        ]
+    for row in found:
+        row |= {key: int(row[key]) for key in ("hop", "iteration")}
+        row |= {key: float(row[key]) for key in ("seconds", *SCORES) if key in row}
+    return found
 
 
 def scores(x: np.ndarray, y: np.ndarray, p: Problem) -> dict[str, float]:
@@ -241,16 +261,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, default=Path("runs/phases"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    networks = {hop: trained(given.runs, given.sounds, hop) for hop in HOPS}
+    found = [row for hop in HOPS for row in scored(given.data, given.sounds, given.runs, hop)]
     given.output.mkdir(parents=True, exist_ok=True)
-    found = []
-    with (given.output / "alone.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows(given.data, networks):
-            shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
-            writer.writerow(shown)
-            file.flush()
-            found.append(row)
     (given.output / "alone.rst").write_text(page(found))
     draw(found, given.output / "alone.svg")

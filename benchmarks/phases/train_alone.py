@@ -30,7 +30,7 @@ BATCH = 4
 SECONDS = {512: 1.0, 256: 0.6}
 LAYERS = 10
 NETWORK = (16, 16, 4)
-STEPS = 3200
+STEPS = {512: 3200, 256: 2400}
 
 
 def recordings(folder: Path) -> list[np.ndarray]:
@@ -98,8 +98,9 @@ def validate(net: torch.nn.Module, sounds: list[np.ndarray], stft: STFT) -> floa
     )
 
 
-def train(sounds: Path, output: Path, hop: int, steps: int = STEPS, seed: int = 1) -> None:
+def train(sounds: Path, output: Path, hop: int, steps: int | None = None, seed: int = 1) -> None:
     """Train one network; the average of its weights over the last steps is kept."""
+    steps = STEPS[hop] if steps is None else steps
     torch.manual_seed(seed)
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     stft = STFT(N_FFT, hop)
@@ -132,7 +133,7 @@ def train(sounds: Path, output: Path, hop: int, steps: int = STEPS, seed: int = 
         kept = min(0.995, step / (step + 10))
         for a, b in zip(averaged.parameters(), net.parameters(), strict=True):
             a.data.lerp_(b.data, 1 - kept)
-        total += float(loss)
+        total += loss.item()
         if step % 100 == 0:
             score = f" pesq {validate(averaged, valid, stft):.3f}" if step % 300 == 0 else ""
             print(
@@ -150,7 +151,7 @@ if __name__ == "__main__":
     parser.add_argument("sounds", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--hop", type=int, choices=tuple(SECONDS), required=True)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(1)

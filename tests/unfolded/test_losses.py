@@ -243,6 +243,7 @@ def test_registry():
     cases = [
         (lambda: get_loss("si-sdrr"), r"unknown loss 'si-sdrr'; did you mean 'si-sdr'"),
         (lambda: get_loss("ri", sftf=1), r"loss ri has no hyper-parameter 'sftf' .*'stft'"),
+        (lambda: get_loss("wav", stft=1), r"loss wav has no hyper-parameter 'stft' .it has: none"),
         (lambda: get_loss("ri", stft=16), r"stft=16 must be a phaserec\.STFT"),
         (lambda: get_loss("psa", truncate=1), "truncate=1 must be true or false"),
         (lambda: get_loss("multi-resolution", n_ffts=()), r"n_ffts=\(\) must be a list"),

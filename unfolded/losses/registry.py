@@ -254,7 +254,9 @@ def hyper_of(name: str) -> list[str]:
     ValueError
         If there is no such loss.
     """
-    return list(inspect.signature(loss_class(name)).parameters)
+    parameters = inspect.signature(loss_class(name)).parameters.values()
+    # A class without a constructor has nn.Module's, which takes anything and has no parameters.
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def compared(module: Any) -> Compared:
