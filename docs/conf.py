@@ -21,4 +21,4 @@ extensions = [
 autosummary_generate = True
 numpydoc_show_class_members = False
 html_theme = "alabaster"
-exclude_patterns = ["_build", "choosing", "eusipco2023", "phases"]
+exclude_patterns = ["_build", "choosing", "eusipco2023", "online", "phases"]
