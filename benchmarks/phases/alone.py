@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _common import cell
 from safetensors.torch import load_file
 from torch import nn
 from train_alone import LAYERS, N_FFT, NETWORK, RATE, train
@@ -175,13 +176,6 @@ def picked(found: list[dict], column: str, **facts: Any) -> np.ndarray:
     )
 
 
-def interval(values: np.ndarray, digits: int) -> str:
-    """Mean with its 95 % bootstrap interval over files."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(4000, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), (0.025, 0.975))
-    return f"{values.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
 def page(found: list[dict]) -> str:
     """Tables in reStructuredText."""
     sets = list(dict.fromkeys(row["set"] for row in found))
@@ -198,7 +192,7 @@ def page(found: list[dict]) -> str:
                     if n > most or again or not len(picked(found, "seconds", **facts)):
                         continue
                     means = [
-                        interval(picked(found, score, **facts), digits)
+                        cell(picked(found, score, **facts), digits)
                         for score, digits in zip(SCORES, (2, 3, 1), strict=True)
                     ]
                     seconds = f"{picked(found, 'seconds', **facts).mean():.3f}"
@@ -214,7 +208,7 @@ def page(found: list[dict]) -> str:
             for algorithm in ("griffin-lim", "fast-griffin-lim", "admm"):
                 for n in (10, 100):
                     other = picked(found, "pesq", algorithm=algorithm, iteration=n, **facts)
-                    body.append([name, str(hop), f"{algorithm}, {n}", interval(ours - other, 2)])
+                    body.append([name, str(hop), f"{algorithm}, {n}", cell(ours - other, 2)])
     text.append(table("Paired differences in PESQ, both from random phases.", header, body))
     return "\n".join(text)
 
