@@ -11,7 +11,7 @@ are those of one thread's processor per second of sound.
 import argparse
 import csv
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ CASES = [
     ("admm", "pghi", 100),
     ("deep-griffin-lim", "pghi", 20),
 ]
+# Twice the frames, twice the time.
+MOST = {("deep-griffin-lim", 256): LAYERS}
 CHECKPOINTS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 SCORES = ("pesq", "estoi", "convergence")
 FIELDS = ("set", "file", "hop", "algorithm", "start", "iteration", "seconds", *SCORES)
@@ -87,16 +89,21 @@ def trajectory(
     """Iteration, processor seconds until then, and waveforms, at each checkpoint."""
     begin = time.process_time()
     S = p.start(start, 0)
-    to_start = time.process_time() - begin
-    yield 0, to_start, p.waveforms(S)
+    spent = time.process_time() - begin
+    yield 0, spent, p.waveforms(S)
     run = prepare(algorithm, p, n, init=S)
-    run.result()  # once, for what is made once
+    each = None
+    if isinstance(algorithm, str):  # on the kernel, where waveforms one by one cost more
+        run.result()  # once, for what is made once
+        begin = time.process_time()
+        run.result()
+        each = (time.process_time() - begin) / n
     begin = time.process_time()
-    run.result()
-    each = (time.process_time() - begin) / n
     for k, x in enumerate(run.waveforms(), start=1):
+        spent += time.process_time() - begin if each is None else each
         if k in CHECKPOINTS:
-            yield k, to_start + k * each, x
+            yield k, spent, x
+        begin = time.process_time()
 
 
 def learned(proximals: nn.ModuleList) -> Algorithm:
@@ -119,14 +126,19 @@ def deep(net: nn.Module) -> Algorithm:
     return describe(deep_griffin_lim, memory=1)
 
 
-def rows(data: Path, hop: int, own: dict[str, Algorithm]) -> Iterator[dict[str, Any]]:
-    """A row for each checkpoint."""
+def rows(
+    data: Path, hop: int, own: dict[str, Algorithm], done: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """A row for each checkpoint, of the files that are not done."""
     stft = STFT(N_FFT, hop)
     for name, file, x in recordings(data):
+        if file in done:
+            continue
         V = np.abs(stft(x[None]))
         p = Problem(V, stft=stft, length=len(x))
         tensors = Problem(torch.from_numpy(V), stft=stft, length=len(x))
         for algorithm, start, n in CASES:
+            n = min(n, MOST.get((algorithm, hop), n))
             on = tensors if algorithm == "learned-admm" else p
             for k, seconds, y in trajectory(on, own.get(algorithm, algorithm), start, n):
                 facts = {"set": name, "file": file, "hop": hop, "start": start}
@@ -136,18 +148,28 @@ def rows(data: Path, hop: int, own: dict[str, Algorithm]) -> Iterator[dict[str, 
 
 
 def scored(data: Path, sounds: Path, runs: Path, hop: int) -> list[dict[str, Any]]:
-    """Rows of a hop, made if they are not there."""
+    """Rows of a hop; what is there is not made again."""
     path = runs / f"alone-{hop}.csv"
+    part = path.with_suffix(".part")
     if not path.exists():
+        before = read(part) if part.exists() else []
+        # The last file may not be whole.
+        done = list(dict.fromkeys(row["file"] for row in before))[:-1]
         own = trained(runs, sounds, hop)
-        with path.with_suffix(".part").open("w", newline="") as file:
+        with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
-            for row in rows(data, hop, own):
+            writer.writerows(row for row in before if row["file"] in done)
+            for row in rows(data, hop, own, done):
                 shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
                 writer.writerow(shown)
                 file.flush()
-        path.with_suffix(".part").rename(path)
+        part.rename(path)
+    return read(path)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file, numbers as numbers."""
     with path.open(newline="") as file:
         found: list[dict[str, Any]] = [
             {key: value for key, value in row.items() if value} for row in csv.DictReader(file)
