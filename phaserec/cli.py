@@ -58,7 +58,8 @@ def invert(**options: Any) -> None:
     channels of one WAV file. The ending of an output file says its kind, such as speech.flac.
 
     Mel values, of --mel or --analyse mel, are magnitudes that are known roughly: these follow the
-    phases on the way to a sound that has the values (--fixed: they do not).
+    phases on the way to a sound that has the values (--fixed: they do not). --analyse magnitudes
+    forgets the phases of MIXTURE and finds them again, to hear what an algorithm does.
 
     A folder as MIXTURE holds many examples, arranged as for evaluate and tune: mixtures, and the
     recordings of their sources. Those are the estimates; where --estimates names another folder,

@@ -11,13 +11,14 @@ are those of one thread's processor per second of sound.
 import argparse
 import csv
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _common import cell
 from safetensors.torch import load_file
 from torch import nn
 from train_alone import LAYERS, N_FFT, NETWORK, RATE, train
@@ -45,6 +46,8 @@ CASES = [
     ("admm", "pghi", 100),
     ("deep-griffin-lim", "pghi", 20),
 ]
+# Twice the frames, twice the time.
+MOST = {("deep-griffin-lim", 256): LAYERS}
 CHECKPOINTS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 SCORES = ("pesq", "estoi", "convergence")
 FIELDS = ("set", "file", "hop", "algorithm", "start", "iteration", "seconds", *SCORES)
@@ -86,16 +89,21 @@ def trajectory(
     """Iteration, processor seconds until then, and waveforms, at each checkpoint."""
     begin = time.process_time()
     S = p.start(start, 0)
-    to_start = time.process_time() - begin
-    yield 0, to_start, p.waveforms(S)
+    spent = time.process_time() - begin
+    yield 0, spent, p.waveforms(S)
     run = prepare(algorithm, p, n, init=S)
-    run.result()  # once, for what is made once
+    each = None
+    if isinstance(algorithm, str):  # on the kernel, where waveforms one by one cost more
+        run.result()  # once, for what is made once
+        begin = time.process_time()
+        run.result()
+        each = (time.process_time() - begin) / n
     begin = time.process_time()
-    run.result()
-    each = (time.process_time() - begin) / n
     for k, x in enumerate(run.waveforms(), start=1):
+        spent += time.process_time() - begin if each is None else each
         if k in CHECKPOINTS:
-            yield k, to_start + k * each, x
+            yield k, spent, x
+        begin = time.process_time()
 
 
 def learned(proximals: nn.ModuleList) -> Algorithm:
@@ -118,14 +126,19 @@ def deep(net: nn.Module) -> Algorithm:
     return describe(deep_griffin_lim, memory=1)
 
 
-def rows(data: Path, hop: int, own: dict[str, Algorithm]) -> Iterator[dict[str, Any]]:
-    """A row for each checkpoint."""
+def rows(
+    data: Path, hop: int, own: dict[str, Algorithm], done: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """A row for each checkpoint, of the files that are not done."""
     stft = STFT(N_FFT, hop)
     for name, file, x in recordings(data):
+        if file in done:
+            continue
         V = np.abs(stft(x[None]))
         p = Problem(V, stft=stft, length=len(x))
         tensors = Problem(torch.from_numpy(V), stft=stft, length=len(x))
         for algorithm, start, n in CASES:
+            n = min(n, MOST.get((algorithm, hop), n))
             on = tensors if algorithm == "learned-admm" else p
             for k, seconds, y in trajectory(on, own.get(algorithm, algorithm), start, n):
                 facts = {"set": name, "file": file, "hop": hop, "start": start}
@@ -135,18 +148,28 @@ def rows(data: Path, hop: int, own: dict[str, Algorithm]) -> Iterator[dict[str, 
 
 
 def scored(data: Path, sounds: Path, runs: Path, hop: int) -> list[dict[str, Any]]:
-    """Rows of a hop, made if they are not there."""
+    """Rows of a hop; what is there is not made again."""
     path = runs / f"alone-{hop}.csv"
+    part = path.with_suffix(".part")
     if not path.exists():
+        before = read(part) if part.exists() else []
+        # The last file may not be whole.
+        done = list(dict.fromkeys(row["file"] for row in before))[:-1]
         own = trained(runs, sounds, hop)
-        with path.with_suffix(".part").open("w", newline="") as file:
+        with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             writer.writeheader()
-            for row in rows(data, hop, own):
+            writer.writerows(row for row in before if row["file"] in done)
+            for row in rows(data, hop, own, done):
                 shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()}
                 writer.writerow(shown)
                 file.flush()
-        path.with_suffix(".part").rename(path)
+        part.rename(path)
+    return read(path)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file, numbers as numbers."""
     with path.open(newline="") as file:
         found: list[dict[str, Any]] = [
             {key: value for key, value in row.items() if value} for row in csv.DictReader(file)
@@ -175,13 +198,6 @@ def picked(found: list[dict], column: str, **facts: Any) -> np.ndarray:
     )
 
 
-def interval(values: np.ndarray, digits: int) -> str:
-    """Mean with its 95 % bootstrap interval over files."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(4000, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), (0.025, 0.975))
-    return f"{values.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
 def page(found: list[dict]) -> str:
     """Tables in reStructuredText."""
     sets = list(dict.fromkeys(row["set"] for row in found))
@@ -191,14 +207,14 @@ def page(found: list[dict]) -> str:
             header = ["algorithm", "start", "iterations", "PESQ", "ESTOI", "convergence (dB)"]
             body = []
             for algorithm, start, most in CASES:
-                for n in (0, 10, 20, 100):
+                for n in (0, 10, *(() if most > 20 else (20,)), 100):
                     facts = {"set": name, "hop": hop, "algorithm": algorithm, "start": start}
                     facts["iteration"] = n
                     again = n == 0 and algorithm != "griffin-lim"
                     if n > most or again or not len(picked(found, "seconds", **facts)):
                         continue
                     means = [
-                        interval(picked(found, score, **facts), digits)
+                        cell(picked(found, score, **facts), digits)
                         for score, digits in zip(SCORES, (2, 3, 1), strict=True)
                     ]
                     seconds = f"{picked(found, 'seconds', **facts).mean():.3f}"
@@ -214,7 +230,7 @@ def page(found: list[dict]) -> str:
             for algorithm in ("griffin-lim", "fast-griffin-lim", "admm"):
                 for n in (10, 100):
                     other = picked(found, "pesq", algorithm=algorithm, iteration=n, **facts)
-                    body.append([name, str(hop), f"{algorithm}, {n}", interval(ours - other, 2)])
+                    body.append([name, str(hop), f"{algorithm}, {n}", cell(ours - other, 2)])
     text.append(table("Paired differences in PESQ, both from random phases.", header, body))
     return "\n".join(text)
 

@@ -197,7 +197,7 @@ def _check_together(signals: Signals) -> None:
     if mixture is not None and not (estimates or magnitudes):
         raise ValueError(
             "MIXTURE needs the magnitudes of its sources: add --estimates a.wav b.wav or "
-            "--magnitudes m.npz"
+            "--magnitudes m.npz; --analyse magnitudes takes those of MIXTURE itself"
         )
 
 

@@ -1,7 +1,9 @@
-"""What ``phaserec invert --mel`` and ``--analyse mel`` read: mel values, and what they are."""
+"""What ``phaserec invert --mel`` and ``--analyse`` read: mel values and what they are."""
 
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from phaserec import audio
 from phaserec.commands.inputs import Inputs, channels_of, read_magnitudes, resolved_transform
@@ -11,7 +13,7 @@ from phaserec.stft import STFT
 
 
 def load(mel: Mel, signals: Signals, chosen: Transform, *, transform: STFT | None = None) -> Inputs:
-    """Read mel values, or make them of a recording.
+    """Read mel values, or make them or magnitudes of a recording.
 
     Parameters
     ----------
@@ -54,11 +56,15 @@ def load(mel: Mel, signals: Signals, chosen: Transform, *, transform: STFT | Non
             raise ValueError(f"--rate {given['rate']} but {signals.mixture} has {whole.rate} Hz")
         given |= {"rate": whole.rate, "length": whole.samples.shape[-1]}
         stft = resolved_transform(given, chosen, transform or STFT())
+        title = "Standard input" if signals.mixture == "-" else Path(signals.mixture).name
+        names = [Path(title).stem]
+        if mel.analyse == "magnitudes":
+            V = np.abs(stft(whole.samples[:, None]))
+            rest = (given["rate"], given["length"], stft)
+            return Inputs(title, names, V, None, None, None, *rest)
         settings = _settings(mel, 80 if mel.n_mels is None else mel.n_mels, whole.rate)
         bands = _bands(settings, stft)
         values = bands(stft(whole.samples[:, None]))
-        title = "Standard input" if signals.mixture == "-" else Path(signals.mixture).name
-        names = [Path(title).stem]
     settings |= {name: getattr(bands, name) for name in _CONVENTIONS}
     return Inputs(
         *(title, names, bands.magnitudes(values), None, None, None),
@@ -83,7 +89,9 @@ def _check_together(mel: Mel, signals: Signals) -> None:
     if mel.mel is not None and (signals.mixture is not None or mel.analyse is not None):
         raise ValueError("--mel has the values; leave out MIXTURE and --analyse")
     if mel.analyse is not None and (signals.mixture is None or signals.folder is not None):
-        raise ValueError("--analyse mel needs MIXTURE, a recording; name it first")
+        raise ValueError(f"--analyse {mel.analyse} needs MIXTURE, a recording; name it first")
+    if mel.analyse == "magnitudes" and (mel.n_mels is not None or mel.fixed):
+        raise ValueError("--n-mels and --fixed are for mel values; leave them out")
     if mel.mel is not None and mel.n_mels is not None:
         raise ValueError("--n-mels is what the file of --mel says; leave it out")
 

@@ -133,8 +133,8 @@ mel_options = together(
     click.option("--mel", metavar="FILE", help="npz or npy with mel values (J, n_mels, T)."),
     click.option(
         "--analyse",
-        type=click.Choice(["mel"]),
-        help="Make mel values of MIXTURE and get it back from them.",
+        type=click.Choice(["mel", "magnitudes"]),
+        help="Make mel values, or magnitudes, of MIXTURE and get it back from them.",
     ),
     click.option("--n-mels", type=int, help="Mel bands to analyse [80]."),
     click.option(

@@ -62,6 +62,17 @@ def test_a_recording_is_analysed_and_made_again(phaserec):
     assert (done["mel"]["n_mels"], done["mel"]["fmax"], done["machine"]) == (20, 4000, "arrays")
 
 
+def test_magnitudes_of_a_recording(phaserec):
+    soundfile.write("noise.wav", X, RATE, "FLOAT")
+    np.save("magnitudes.npy", np.abs(STFT(256, 128)(X[None])))
+    common = ["--n-fft", 256, "--hop-length", 128, "--algo", "admm", "--seed", 1]
+    phaserec("invert", "noise.wav", "--analyse", "magnitudes", "-o", "a.wav", *common)
+    given = ["--magnitudes", "magnitudes.npy", "--rate", RATE, "--length", X.size]
+    phaserec("invert", *given, "-o", "b.wav", *common)
+    a, b = soundfile.read("a.wav")[0], soundfile.read("b.wav")[0]
+    np.testing.assert_allclose(a, b, atol=1e-6)
+
+
 def test_fixed_magnitudes_are_those_of_least_squares(phaserec):
     bands = Bands.mel(20, 256, RATE)
     values = bands(STFT(256)(X))
@@ -81,7 +92,8 @@ def test_fixed_magnitudes_are_those_of_least_squares(phaserec):
         (["--mel", "mel.npy", "--rate", 8000, "--n-mels", 20], "--n-mels"),
         (["--mel", "mel.npy", "--magnitudes", "mel.npy"], "--magnitudes"),
         (["--mel", "mel.npy", "--analyse", "mel"], "leave out MIXTURE"),
-        (["--analyse", "mel"], "needs MIXTURE"),
+        (["--analyse", "mel"], "--analyse mel needs MIXTURE"),
+        (["speech.wav", "--analyse", "magnitudes", "--fixed"], "--fixed are for mel values"),
         (["--mel", "dB.npy", "--rate", 8000], "say which: log="),
         (["--mel", "mel.npy", "--rate", 8000, "--mel-power", 1.5], "power=1.5"),
         (["--mel", "mel.npy", "--rate", 8000, "--ref", 2], "--log db"),

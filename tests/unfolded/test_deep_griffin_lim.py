@@ -23,7 +23,7 @@ def speech():
     return sources["speech"].samples.astype(np.float32)
 
 
-@pytest.mark.parametrize(("hop", "file"), [(512, "half"), (256, "half")])
+@pytest.mark.parametrize(("hop", "file"), [(512, "half"), (256, "quarter"), (128, "quarter")])
 def test_it_is_griffin_lim_with_a_residual(hop, file):
     stft = STFT(1024, hop)
     V = np.abs(stft(RNG.standard_normal((2, 8000)).astype(np.float32)))
@@ -35,7 +35,7 @@ def test_it_is_griffin_lim_with_a_residual(hop, file):
         expected = stft.inverse(S, length=8000).numpy()
     y = phaserec.invert(V, stft=stft, algorithm=NAME, n_iter=2, init="random", rng=0, length=8000)
     assert y.dtype == np.float32
-    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_allclose(y, expected, atol=2e-4)
 
 
 def test_tensors_and_double_precision():
@@ -51,7 +51,7 @@ def test_tensors_and_double_precision():
     assert given.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("hop", [512])
+@pytest.mark.parametrize("hop", [512, 256])
 def test_it_finds_phases_that_griffin_lim_does_not(hop, speech):
     # Heard by a transform that overlaps more, which an inconsistent phase cannot satisfy.
     stft, ear = STFT(1024, hop), STFT(1024, 128)
@@ -80,7 +80,7 @@ def test_it_is_registered_for_everybody():
 
 def test_the_files_are_small():
     sizes = [path.stat().st_size for path in WEIGHTS.glob("*.safetensors")]
-    assert sizes and sum(sizes) < 2**20
+    assert len(sizes) == 2 and sum(sizes) < 2**20
 
 
 def test_written_and_read(tmp_path):

@@ -12,7 +12,7 @@ from phaserec.algorithms.single import magnitude_error
 
 WEIGHTS = Path(__file__).parent / "weights"
 # Hops over the transform that networks have been trained for.
-_HOPS = {"half": 1 / 2}
+_HOPS = {"half": 1 / 2, "quarter": 1 / 4}
 
 
 @algorithm(
