@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from _quality_page import mean, table
 
 from phaserec import STFT, Problem, audio, invert, measures
 from phaserec.online import Stream
@@ -39,14 +40,6 @@ def files(data: Path) -> list[np.ndarray]:
     return found
 
 
-def interval(values: list[float]) -> str:
-    """Mean with its 95 % bootstrap interval over files."""
-    data = np.asarray(values)
-    drawn = np.random.default_rng(0).integers(len(data), size=(4000, len(data)))
-    low, high = np.quantile(data[drawn].mean(1), (0.025, 0.975))
-    return f"{data.mean():.1f} [{low:.1f}, {high:.1f}]"
-
-
 def streamed(
     algorithm: str, look_ahead: int, V: np.ndarray, X: np.ndarray | None, length: int
 ) -> np.ndarray:
@@ -55,19 +48,17 @@ def streamed(
     return np.concatenate([stream.push(V, X), stream.flush(length)], -1)
 
 
-def table(
+def means(
     title: str, algorithms: tuple[str, ...], score: Callable[[str, int | None, int], list[float]]
 ) -> str:
     """Means for each look-ahead, and of whole files."""
     header = ["algorithm", *(f"look-ahead {n}" for n in LOOK_AHEAD), "whole, 5", "whole, 100"]
-    lines = [header]
+    body = []
     for name in algorithms:
-        cells = [interval(score(name, n, N_ITER)) for n in LOOK_AHEAD]
-        cells += [interval(score(name, None, n)) for n in (N_ITER, 100)]
-        lines.append([name, *cells])
-    rows = [", ".join(f'"{cell}"' for cell in line) for line in lines]
-    options = [f".. csv-table:: {title}", "   :header-rows: 1", ""]
-    return "\n".join([*options, *(f"   {row}" for row in rows), "", ""])
+        cells = [mean(score(name, n, N_ITER), 1) for n in LOOK_AHEAD]
+        cells += [mean(score(name, None, n), 1) for n in (N_ITER, 100)]
+        body.append([name, *cells])
+    return table(title, header, body)
 
 
 def times(sources: np.ndarray, rate: int) -> str:
@@ -122,9 +113,9 @@ if __name__ == "__main__":
         return scores
 
     given.output.mkdir(parents=True, exist_ok=True)
-    text = table("SI-SDR of speech in dB, true magnitudes, 512/128.", SEPARATE, separated)
+    text = means("SI-SDR of speech in dB, true magnitudes, 512/128.", SEPARATE, separated)
     title = "Spectral convergence in dB of speech alone, 512/128; streams start with rtpghi."
-    text += table(title, INVERT, inverted)
+    text += means(title, INVERT, inverted)
     text += times(found[0], 16000)
     (given.output / "report.rst").write_text(text)
     print(text)

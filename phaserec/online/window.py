@@ -59,7 +59,7 @@ class Past:
             ``n_fft + (K − 1) hop`` samples.
         """
         n_fft, hop, n_frames = self.stft.n_fft, self.stft.hop_length, S.shape[-1]
-        frames = np.fft.irfft(np.moveaxis(S, -1, -2), n_fft).astype(self.sums.dtype, copy=False)
+        frames = np.fft.irfft(S.swapaxes(-1, -2), n_fft).astype(self.sums.dtype, copy=False)
         frames *= self.window
         total = np.zeros((*S.shape[:-2], n_fft + max(n_frames - 1, 0) * hop), self.sums.dtype)
         total[..., :n_fft] = self.sums
@@ -181,8 +181,13 @@ class Window:
         """P_cons given what is committed, ``(..., J, F, K)``."""
         samples = self.past.summed(S) * self._gains
         n_fft, hop = self.stft.n_fft, self.stft.hop_length
-        cut = np.lib.stride_tricks.sliding_window_view(samples, n_fft, -1)[..., ::hop, :]
-        return np.moveaxis(np.fft.rfft(cut * self.past.window), -1, -2).astype(S.dtype, copy=False)
+        # sliding_window_view costs as much as a transform here.
+        *lead, step = samples.strides
+        cut = np.lib.stride_tricks.as_strided(
+            samples, (*S.shape[:-2], S.shape[-1], n_fft), (*lead, hop * step, step), writeable=False
+        )
+        spectra = np.fft.rfft(cut * self.past.window).astype(S.dtype, copy=False)
+        return spectra.swapaxes(-1, -2)
 
     def mix(self, S: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """P_mix, ``(..., J, F, K)``."""
