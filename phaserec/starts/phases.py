@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from phaserec._typing import Generator, Seed
-from phaserec._xp import Array, is_torch_array
+from phaserec._xp import Array, is_torch_array, namespace
 
 
 def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -39,6 +39,31 @@ def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndar
     np.cos(angles, out=phases.real)
     np.sin(angles, out=phases.imag)
     return phases
+
+
+def n_known(before: Array | None) -> int:
+    """Number of frames that have their phases."""
+    return 0 if before is None else before.shape[-1]
+
+
+def joined(before: Array | None, S: Array) -> Array:
+    """Spectrogram of the frames that had their phases and of those that follow.
+
+    Parameters
+    ----------
+    before : array, shape (..., F, n), or None
+        First frames.
+    S : array, shape (..., F, T - n)
+        The other ones.
+
+    Returns
+    -------
+    array, shape (..., F, T)
+        ``S`` itself where none were known.
+    """
+    if before is None:
+        return S
+    return namespace(S).concat([before, S], axis=-1)
 
 
 class _OfTorch:
