@@ -202,6 +202,7 @@ def prepare(
     init: Init = None,
     rng: Seed = None,
     machine: str | None = None,
+    scale: float | Array | None = None,
     **hyper: Value,
 ) -> PreparedRun:
     """Look up, check and decide everything that a run needs.
@@ -214,6 +215,8 @@ def prepare(
         As for :func:`iterate`.
     machine : {"kernel", "arrays"}, optional
         As for :func:`phaserec.invert`.
+    scale : float or array, shape (...), optional
+        :attr:`PreparedRun.scale`, for a part of a problem; default that of this one.
 
     Returns
     -------
@@ -230,7 +233,7 @@ def prepare(
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     init, rng = _beginning(ready, problem, init, rng)
-    scale = _scale(ready, problem)
+    scale = _scale(ready, problem) if scale is None else scale
     scaled = init if isinstance(init, str) else times(scale, init)
     choice = choose(*_scaled(ready, problem, scale), n_iter, scaled, machine)
     return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice, scale)
