@@ -19,14 +19,14 @@ import numpy as np
 
 from phaserec._memory import free_memory, in_words
 from phaserec._typing import Generator, Init, Seed, Value
-from phaserec._xp import Array, as_array, as_int, dtype_name, is_complex, like
+from phaserec._xp import Array, as_array, as_int, dtype_name, is_complex, like, to_numpy
 from phaserec.algorithms import AlgorithmLike, Configured, configure
 from phaserec.algorithms.hyper import is_array
 from phaserec.algorithms.levels import reference
-from phaserec.problem import Problem
+from phaserec.problem import Problem, resolved_length
 from phaserec.solving.dispatch import ARRAYS, KERNEL, VARIABLE
 from phaserec.solving.locality import reach, start_reach
-from phaserec.solving.prepared import prepare
+from phaserec.solving.prepared import prepare, prepare_part
 from phaserec.starts import Start, find
 from phaserec.starts.phases import as_rng
 from phaserec.stft import STFT
@@ -46,6 +46,8 @@ _SHARE = 0.6
 _ON_ARRAYS, _POSTERIOR = 24, 42
 _PLAIN, _PLAIN_STARTS = 5, ("mixture", "random", "zero")
 _START = 130
+# Bytes of tables and code, whatever the size.
+_FIXED = 1 << 23
 # Work below which nothing is looked at: bytes of magnitudes.
 _SMALL = 1 << 24
 
@@ -107,18 +109,11 @@ class LongProblem:
             If shapes disagree.
         """
         V, x = np.asanyarray(magnitudes), None if mixture is None else np.asanyarray(mixture)
-        n_frames = V.shape[-1]
-        # One frame is enough to find what is wrong with shapes and types, but for the length.
-        tiny = Problem(np.asarray(V[..., :1]), stft=stft)
-        kinds = [dtype_name(tiny.magnitudes)]
-        whole = stft.n_samples(n_frames) if length is None else length
+        # One frame is enough to find what is wrong with shapes and types.
+        kinds = [dtype_name(Problem(V[..., :1], stft=stft).magnitudes)]
         if x is not None:
-            kinds.append(np.abs(as_array("mixture", x[..., :1])).dtype.name)
-            if not is_complex(x):
-                whole = x.shape[-1]
-                if length not in (None, whole):
-                    raise ValueError(f"length={length} but the mixture has {whole} samples")
-        stft.check_length(whole, n_frames)
+            kinds.append(as_array("mixture", x[..., :1]).real.dtype.name)
+        n_frames, whole = V.shape[-1], resolved_length(stft, V, x, length)
 
         def part(first: int, last: int) -> Problem:
             begin, end = samples_of(stft, first, last, n_frames, whole)
@@ -135,10 +130,6 @@ class LongProblem:
 
         dtype = np.result_type(*kinds).name
         return cls(V.shape, dtype, stft, whole, part, x is not None)
-
-    def whole(self) -> Problem:
-        """The problem with all frames."""
-        return self.part(0, self.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -235,7 +226,7 @@ class BlockedRun:
             known = None
             if after is not None and not isinstance(init, str):
                 known = np.array(init[..., after.first - block.first :])
-            run = prepare(
+            run = prepare_part(
                 self._fitted(block),
                 problem,
                 self.n_iter,
@@ -258,6 +249,15 @@ class BlockedRun:
                 tail = y[..., y.shape[-1] - 2 * fade :].copy()
                 y = y[..., : y.shape[-1] - 2 * fade]
             yield y
+
+    def result(self) -> np.ndarray:
+        """Waveforms ``(..., J, time)``, all of them."""
+        out = np.empty((*self.problem.shape[:-2], self.problem.length), self.problem.dtype)
+        done = 0
+        for piece in self.waveforms():
+            out[..., done : done + piece.shape[-1]] = piece
+            done += piece.shape[-1]
+        return out
 
     def _start(self, problem: Problem, block: Block, known: Array | None) -> str | Array:
         """Start of a block that agrees with that of the block before."""
@@ -369,7 +369,7 @@ def prepare_blocks(
         blocks=(Block(0, n_frames, 0, problem.length),),
         context=0,
         exact=True,
-        room=each * n_frames,
+        room=each * n_frames + _FIXED,
     )
     if found.room <= max(bound, 0):
         return found
@@ -388,7 +388,7 @@ def _cut(
             f"use another padding, or give {whole}"
         )
     context, exact = _context(run, entry)
-    least = min(2 * context + _LEAST, n_frames) * each
+    least = min(2 * context + _LEAST, n_frames) * each + _FIXED
     if least > bound:
         given = f"memory={in_words(memory)}" if memory else f"{in_words(bound)} of memory to spare"
         raise ValueError(
@@ -396,10 +396,10 @@ def _cut(
             f"{run.algorithm.base.name} with n_iter={run.n_iter} needs, take {in_words(least)}; "
             "allow more memory, or use fewer iterations or a larger hop_length"
         )
-    kept = min(int(bound // each) - 2 * context, max(_MOST, _WORTH * context))
+    kept = min(int((bound - _FIXED) // each) - 2 * context, max(_MOST, _WORTH * context))
     count = -(-n_frames // max(kept // _LANES * _LANES, _LANES))
     size = -(-n_frames // (count * _LANES)) * _LANES
-    hop, blocks = stft.hop_length, []
+    hop, blocks = stft.hop_length, list[Block]()
     for a in range(0, n_frames, size):
         first, last = max(a - context, 0), min(a + size + context, n_frames)
         b = problem.length if a + size >= n_frames else (a + size) * hop
@@ -414,7 +414,7 @@ def _cut(
         context=context,
         exact=exact,
         scale=_scale(run),
-        room=max(b.last - b.first for b in blocks) * each,
+        room=max(b.last - b.first for b in blocks) * each + _FIXED,
     )
     LOGGER.info(
         "%s: %d blocks of up to %d frames, %d of context on either side, in about %s",
@@ -484,7 +484,7 @@ def _scale(run: BlockedRun) -> float | Array | None:
     peak: Any = None
     for first in range(0, n_frames, size):
         part = problem.part(first, min(first + size, n_frames)).magnitudes
-        here = np.max(part, axis=(-3, -2, -1), keepdims=True)
+        here = np.max(to_numpy(part), axis=(-3, -2, -1), keepdims=True)
         peak = here if peak is None else np.maximum(peak, here)
     unit: Any = reference(like(peak, peak), level)
     return 1 / unit[..., 0, 0, 0]

@@ -89,7 +89,7 @@ def start_reach(entry: Start, depth: int) -> int | None:
 
 def _spans(made: Callable[[Problem], list[Array]], depth: int) -> list[int | None]:
     """Frames at the end of what is made that differ where the end of the problem does."""
-    one, other = (made(p) for p in _pair(depth))
+    one, other = ([to_numpy(S) for S in made(p)] for p in _pair(depth))
     spans: list[int | None] = []
     for a, b in zip(one, other, strict=True):
         same = ((a == b) | (np.isnan(a) & np.isnan(b))).all(axis=(-3, -2))

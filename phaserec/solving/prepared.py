@@ -202,7 +202,6 @@ def prepare(
     init: Init = None,
     rng: Seed = None,
     machine: str | None = None,
-    scale: float | Array | None = None,
     **hyper: Value,
 ) -> PreparedRun:
     """Look up, check and decide everything that a run needs.
@@ -215,8 +214,6 @@ def prepare(
         As for :func:`iterate`.
     machine : {"kernel", "arrays"}, optional
         As for :func:`phaserec.invert`.
-    scale : float or array, shape (...), optional
-        :attr:`PreparedRun.scale`, for a part of a problem; default that of this one.
 
     Returns
     -------
@@ -232,6 +229,33 @@ def prepare(
         raise ValueError(f"{', '.join(hyper)}: a configured algorithm has its hyper-parameters")
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
+    return prepare_part(ready, problem, n_iter, init=init, rng=rng, machine=machine, scale=None)
+
+
+def prepare_part(
+    ready: Configured,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Init,
+    rng: Seed,
+    machine: str | None,
+    scale: float | Array | None,
+) -> PreparedRun:
+    """A run on a part of a problem.
+
+    Parameters
+    ----------
+    ready, problem, n_iter, init, rng, machine
+        As for :func:`prepare`.
+    scale : float, array of shape (...), or None
+        :attr:`PreparedRun.scale` of the whole problem; None for that of this part.
+
+    Returns
+    -------
+    PreparedRun
+        The run.
+    """
     init, rng = _beginning(ready, problem, init, rng)
     scale = _scale(ready, problem) if scale is None else scale
     scaled = init if isinstance(init, str) else times(scale, init)
