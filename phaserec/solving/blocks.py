@@ -10,6 +10,7 @@ blocks. These get the context of one transform an iteration, and joints are cros
 """
 
 import logging
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -72,6 +73,8 @@ class LongProblem:
         with ``first=0``.
     has_mixture : bool
         Whether it has a mixture.
+    beside : int
+        Bytes a frame that are taken beside it where it is not cut, to read and to write it.
     """
 
     shape: tuple[int, ...]
@@ -80,6 +83,7 @@ class LongProblem:
     length: int
     part: Callable[[int, int], Problem]
     has_mixture: bool
+    beside: int = 0
 
     @classmethod
     def of(
@@ -120,13 +124,16 @@ class LongProblem:
             given = None
             if x is not None:
                 given = np.array(x[..., first:last] if is_complex(x) else x[..., begin:end])
-            return Problem(
+            found = Problem(
                 np.array(V[..., first:last]),
                 given,
                 stft=stft,
                 length=end - begin,
                 weights=None if weights is None else frames_of(weights, first, last, n_frames),
             )
+            for array in (V, x):
+                _let_go(array)
+            return found
 
         dtype = np.result_type(*kinds).name
         return cls(V.shape, dtype, stft, whole, part, x is not None)
@@ -310,7 +317,7 @@ def frames_of(values: Any, first: int, last: int, n_frames: int) -> Any:
 
 
 def prepare_blocks(
-    algorithm: AlgorithmLike,
+    algorithm: AlgorithmLike | Configured,
     problem: LongProblem,
     n_iter: int,
     *,
@@ -346,7 +353,7 @@ def prepare_blocks(
         If not even a short block fits, or the problem has none: ``pad_mode="wrap"`` joins its ends,
         and a start of somebody else's may read all of it.
     """
-    ready = configure(algorithm, hyper)
+    ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
     n_frames = problem.shape[-1]
     bound = _SHARE * free_memory() if memory is None else memory
@@ -371,7 +378,7 @@ def prepare_blocks(
         exact=True,
         room=each * n_frames + _FIXED,
     )
-    if found.room <= max(bound, 0):
+    if found.room + problem.beside * n_frames <= bound:
         return found
     return _cut(replace(found, machine=pinned), entry, each, bound, memory)
 
@@ -499,6 +506,17 @@ def _parts(init: Any, problem: LongProblem) -> Callable[[int, int], Array]:
             f"shape {problem.shape}"
         )
     return lambda first, last: np.array(S[..., first:last])
+
+
+def _let_go(array: np.ndarray | None) -> None:
+    """Give back what has been read of a file that is mapped to be read, or all of it would stay."""
+    base: Any = array
+    if not isinstance(base, np.memmap) or base.mode != "r":
+        return
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def is_small(magnitudes: np.ndarray) -> bool:
