@@ -24,6 +24,7 @@ from phaserec.commands.recovering import (
     warn_of_clipping,
 )
 from phaserec.commands.results import STDOUT, as_json, check_targets, words_to, write_results
+from phaserec.measures import RunningSDR
 from phaserec.solving.blocks import BlockedRun, prepare_blocks
 
 # Bins for which nobody asks how much memory there is.
@@ -143,7 +144,7 @@ def _written(
     """Write the sources piece by piece; yields the fraction done, and returns SDR."""
     channels, length = run.problem.shape[0], run.problem.length
     scores = {
-        name: _Sdr()
+        name: RunningSDR()
         for name, waves in (("given", given.estimates), ("after", given.references))
         if waves is not None and given.references is not None
     }
@@ -167,28 +168,7 @@ def _written(
             done = part[1]
             yield done / length
     warn_of_clipping(max(writer.peak for writer in writers), writers[0].kind)
-    return {name: score.value for name, score in scores.items()}
-
-
-class _Sdr:
-    """SDR of each source, mean over channels, of pieces one after the other."""
-
-    def __init__(self) -> None:
-        self._energies: np.ndarray | None = None
-
-    def add(self, truth: np.ndarray, estimate: np.ndarray) -> None:
-        """Add samples ``(channels, J, time)``."""
-        both = np.stack([truth, truth - estimate]).astype(np.float64)
-        here = np.einsum("kcjt,kcjt->kcj", both, both)
-        self._energies = here if self._energies is None else self._energies + here
-
-    @property
-    def value(self) -> np.ndarray:
-        """dB, ``(J,)``; NaN for silence."""
-        assert self._energies is not None
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(self._energies[0] > 0, self._energies[0], np.nan) / self._energies[1]
-            return np.mean(10 * np.log10(ratio), axis=0)
+    return {name: score.value.mean(axis=0) for name, score in scores.items()}
 
 
 def _document(
