@@ -43,6 +43,8 @@ _PIECE = 1 << 16
 # Bytes of the widest sample, and of a WAV file at most, headers aside.
 _WIDEST = 8
 _MOST_OF_WAV = (1 << 32) - (1 << 16)
+# Samples a byte that no file has: silence in FLAC comes to 5000.
+_DENSEST = 1 << 14
 # Seconds at most that a notebook stores of a sound that it shows.
 _HEARD = 60
 
@@ -241,12 +243,26 @@ class Reader:
         return found[:, : end - begin].copy()
 
     def _more(self, count: int) -> np.ndarray:
-        samples: np.ndarray = self._file.read(count, dtype="float32", always_2d=True)
+        try:
+            samples: np.ndarray = self._file.read(count, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(
+                f"{self.name}, which tells of {self.length} samples, cannot be read: "
+                f"{error.error_string}; repair the file first"
+            ) from None
         if len(samples) < count:
             raise ValueError(f"{self.name} ends before the {self.length} samples that it tells of")
         if not np.all(np.isfinite(samples)):
             raise ValueError(f"{self.name} holds NaN or infinite samples; repair the file first")
         return samples
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether a file of its size can have as many samples as it tells of."""
+        here = self._stream.tell()
+        size = self._stream.seek(0, os.SEEK_END)
+        self._stream.seek(here)
+        return self.length <= _DENSEST * size
 
     def close(self) -> None:
         """Close the file."""
@@ -388,7 +404,7 @@ def stack(files: dict[str, Audio], whole: Audio | None) -> np.ndarray:
     return np.stack([file.samples for file in files.values()], axis=1)
 
 
-class Recording(Protocol):
+class _Recording(Protocol):
     """What is known of audio files, read or not."""
 
     @property
@@ -404,14 +420,14 @@ class Recording(Protocol):
         """Samples of each."""
 
 
-def check_alike(files: Mapping[str, Recording], whole: Recording | None) -> None:
+def check_alike(files: Mapping[str, _Recording], whole: _Recording | None) -> None:
     """Raise ValueError where a recording differs in rate, channels or length.
 
     Parameters
     ----------
-    files : mapping of str to Recording
+    files : mapping of str to Audio or Reader
         The sources by name.
-    whole : Recording or None
+    whole : Audio, Reader or None
         The mixture that they are to agree with; None is the first of them.
     """
     first = whole or next(iter(files.values()))

@@ -115,6 +115,9 @@ def open_long(
     def opened(paths: Sequence[str]) -> list[audio.Reader]:
         return [open_files.enter_context(closing(audio.Reader(path))) for path in paths]
 
+    named = [signals.mixture, *signals.estimates, *signals.references]
+    if not all(file.is_plausible for file in opened([x for x in named if x is not None])):
+        return None  # who reads it as a whole tells what is wrong with it
     given = {name: getattr(chosen, name) for name in ("n_fft", "hop_length", "win_length")}
     stft = resolved_transform(given, chosen, STFT() if transform is None else transform)
     whole = None if signals.mixture is None else opened([signals.mixture])[0]
