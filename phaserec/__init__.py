@@ -19,6 +19,7 @@ _HOME = {
     "griffinlim": "phaserec.api",
     "inverse": "phaserec.inverse",
     "invert": "phaserec.api",
+    "invert_blocks": "phaserec.api",
     "iterate": "phaserec.solving",
     "measures": "phaserec.measures",
     "mel_to_audio": "phaserec.inverse",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from phaserec.algorithms import momentum as momentum
     from phaserec.api import griffinlim as griffinlim
     from phaserec.api import invert as invert
+    from phaserec.api import invert_blocks as invert_blocks
     from phaserec.api import misi as misi
     from phaserec.inverse import mel_to_audio as mel_to_audio
     from phaserec.inverse import mel_to_stft as mel_to_stft

@@ -2,8 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -33,43 +33,73 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
     OSError
         If a file cannot be written, or is a folder.
     """
+    streams: list[tuple[Path, bytes]] = []
+    with replacing(paths) as places:
+        for place, content in zip(places, contents, strict=True):
+            if _is_special(place):
+                streams.append((place, content))
+            else:
+                place.write_bytes(content)
+    for place, content in streams:
+        try:
+            place.write_bytes(content)
+        except BrokenPipeError:
+            raise OSError(f"{place}: who read it has gone before the end") from None
+
+
+@contextmanager
+def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Temporary names for files, which become theirs at the end, all of them or none.
+
+    What is no ordinary file keeps its name; links and folders are as for :func:`write_files`.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files to write.
+
+    Yields
+    ------
+    list of Path
+        Where to write what is to be in each of them.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written, or is a folder.
+    """
     targets = [Path(os.path.realpath(path)) for path in paths]
     for path, target in zip(paths, targets, strict=True):
         if target.is_dir():
             raise IsADirectoryError(f"{path} is a folder; name a file")
-    special = {target for target in targets if target.exists() and not target.is_file()}
-    parts = [
-        None if path in special else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    places = [
+        path if _is_special(path) else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         for path in targets
+    ]
+    parts = [
+        (place, target) for place, target in zip(places, targets, strict=True) if place != target
     ]
     made: list[Path] = []
     try:
         for target in targets:
             _make_folder(target.parent, made)
-        streams: list[tuple[Path, bytes]] = []
-        for part, target, content in zip(parts, targets, contents, strict=True):
-            if part is None:
-                streams.append((target, content))
-                continue
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
+        yield places
+        for part, _ in parts:
+            with part.open("rb") as file:
                 os.fsync(file.fileno())  # or a crash of the machine leaves an empty file
-        for part, target in zip(parts, targets, strict=True):
-            if part is not None:
-                part.replace(target)
-        for target, content in streams:
-            try:
-                target.write_bytes(content)
-            except BrokenPipeError:
-                raise OSError(f"{target}: who read it has gone before the end") from None
+        for part, target in parts:
+            part.replace(target)
     finally:
-        for part in parts:
-            if part is not None:
-                part.unlink(missing_ok=True)
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
         for folder in reversed(made):
             with suppress(OSError):  # as a rule there is something in it
                 folder.rmdir()
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is a device or a pipe."""
+    return path.exists() and not path.is_file()
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:

@@ -4,13 +4,14 @@ import numbers
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from phaserec._memory import as_bytes
 from phaserec._typing import (
     Array,
     ArrayT,
@@ -22,12 +23,13 @@ from phaserec._typing import (
     Value,
     Window,
 )
-from phaserec._xp import as_array, as_given, as_int, like, namespace
+from phaserec._xp import as_array, as_given, as_int, is_torch_array, like, namespace
 from phaserec.algorithms.hyper import MOMENTUM, NonNegative
 from phaserec.algorithms.registry import AlgorithmLike, describe
 from phaserec.problem import Problem
+from phaserec.solving.blocks import LongProblem, is_small, prepare_blocks
 from phaserec.solving.prepared import prepare
-from phaserec.starts.phases import as_rng
+from phaserec.starts.phases import RowPhases, as_rng
 from phaserec.stft import STFT
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -46,6 +48,7 @@ def invert(
     weights: Array | None = None,
     rng: Seed = None,
     machine: str | None = None,
+    memory: int | str | None = None,
     **hyper: Value,
 ) -> ArrayT:
     """Recover waveforms from magnitude spectrograms and, where there is one, their mixture.
@@ -82,6 +85,10 @@ def invert(
         ``PHASEREC_MACHINE`` says, or else the one that is done first: work that is short next to
         compiling the kernel runs on the arrays until that has been done. Results of the two differ
         in the last bits.
+    memory : int or str, optional
+        Bytes to work in, or a size such as ``"2GB"``, besides what is given and returned; default
+        more than half of what is free. A longer recording is done in blocks, see
+        :func:`invert_blocks`. For numpy arrays, also memory-mapped ones.
     **hyper
         Hyper-parameters of the algorithm, such as ``sigma``; ``momentum`` accelerates any of them.
 
@@ -107,11 +114,100 @@ def invert(
     >>> estimates.shape
     (2, 8000)
     """
+    if _may_be_long(magnitudes, lengths, memory):
+        long = LongProblem.of(magnitudes, mixture, stft=stft, length=length, weights=weights)
+        bound = None if memory is None else as_bytes("memory", memory)
+        blocked = prepare_blocks(
+            algorithm, long, n_iter, init=init, rng=rng, machine=machine, memory=bound, **hyper
+        )
+        if len(blocked.blocks) > 1:
+            return cast(ArrayT, as_given(blocked.result(), magnitudes))
     problem = Problem(
         magnitudes, mixture, stft=stft, length=length, lengths=lengths, weights=weights
     )
     run = prepare(algorithm, problem, n_iter, init=init, rng=rng, machine=machine, **hyper)
     return cast(ArrayT, as_given(run.result(), magnitudes))
+
+
+def invert_blocks(
+    magnitudes: Array,
+    mixture: Array | None = None,
+    *,
+    stft: STFT,
+    algorithm: AlgorithmLike = "aux",
+    n_iter: int = 20,
+    init: Init = None,
+    length: int | None = None,
+    weights: Array | None = None,
+    rng: Seed = None,
+    machine: str | None = None,
+    memory: int | str | None = None,
+    **hyper: Value,
+) -> Iterator[np.ndarray]:
+    """Recover waveforms a block at a time, to be written as they come.
+
+    Joined, they are what :func:`invert` returns (``docs/hours.rst`` says where that is exact).
+
+    Parameters
+    ----------
+    magnitudes : array, shape (..., J, F, T)
+        Target magnitudes of numpy, such as ``np.load("m.npy", mmap_mode="r")``.
+    mixture : array, shape (..., time) or (..., F, T), optional
+        Waveform or complex spectrogram of the mixture, memory-mapped or not.
+    stft, algorithm, n_iter, init, length, weights, rng, machine, **hyper
+        As for :func:`invert`.
+    memory : int or str, optional
+        Bytes to work in, or a size such as ``"2GB"``; default more than half of what is free.
+
+    Returns
+    -------
+    iterator of ndarray, shape (..., J, time)
+        The next samples of all sources.
+
+    Raises
+    ------
+    ValueError
+        As :func:`invert`; if a short block does not fit into ``memory``; and from the iterator
+        where magnitudes or the mixture turn out to hold what they must not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import phaserec
+    >>> stft = phaserec.STFT(n_fft=512)
+    >>> x = np.random.default_rng(0).standard_normal(500_000)
+    >>> pieces = phaserec.invert_blocks(
+    ...     abs(stft(x)), stft=stft, algorithm="griffin-lim", length=x.size, n_iter=2, init="zero",
+    ...     memory="16MB",
+    ... )
+    >>> sum(piece.shape[-1] for piece in pieces)
+    500000
+    """
+    _check_numpy(magnitudes)
+    long = LongProblem.of(magnitudes, mixture, stft=stft, length=length, weights=weights)
+    bound = None if memory is None else as_bytes("memory", memory)
+    run = prepare_blocks(
+        algorithm, long, n_iter, init=init, rng=rng, machine=machine, memory=bound, **hyper
+    )
+    return (as_given(piece, magnitudes) for piece in run.waveforms())
+
+
+def _may_be_long(magnitudes: Array, lengths: Lengths, memory: int | str | None) -> bool:
+    """Whether to look at how much memory there is; raises if that is asked for and cannot be."""
+    if memory is not None:
+        _check_numpy(magnitudes)
+        if lengths is not None:
+            raise ValueError("memory is for one length; do the items of a ragged batch one by one")
+        return True
+    return isinstance(magnitudes, np.ndarray) and lengths is None and not is_small(magnitudes)
+
+
+def _check_numpy(magnitudes: Array) -> None:
+    if is_torch_array(magnitudes):
+        raise ValueError(
+            "memory is bounded for arrays of numpy, and magnitudes is a tensor; convert it with "
+            ".numpy(), or give shorter tensors"
+        )
 
 
 def misi(
@@ -205,6 +301,7 @@ def griffinlim(
     init: Init = "random",
     random_state: Seed = None,
     rng: Seed = None,
+    memory: int | str | None = None,
 ) -> ArrayT:
     """Fast Griffin-Lim with the signature, the defaults and the iterates of librosa's function.
 
@@ -237,6 +334,8 @@ def griffinlim(
     random_state, rng : Seed, optional
         Source of random phases: ``random_state`` as in librosa 0.11, where an int seeds a
         RandomState, or its later name ``rng``, where it seeds a Generator. Give one.
+    memory : int or str, optional
+        Bytes to work in, as for :func:`invert`.
 
     Returns
     -------
@@ -264,6 +363,18 @@ def griffinlim(
     hop = max((win_length or n_fft) // 4, 1) if hop_length is None else hop_length
     stft = _forgiving(STFT(n_fft, hop, win_length, window, center, False, pad_mode))
     length = stft.n_samples(V.shape[-1]) if length is None else length
+    if _may_be_long(V, None, memory):
+        long = LongProblem.of(V, stft=stft, length=length)
+        blocked = prepare_blocks(
+            _LIBROSA,
+            long,
+            n_iter + 1,
+            init=_librosa_parts(long, init, _librosa_rng(random_state, rng)),
+            memory=None if memory is None else as_bytes("memory", memory),
+            momentum=momentum,
+        )
+        if len(blocked.blocks) > 1:
+            return cast(ArrayT, _returned(blocked.result(), S, kind))
     problem = Problem(V, stft=stft, length=length)
     c = _librosa_start(problem, init, _librosa_rng(random_state, rng))
     # The result has the target magnitudes once more: it is t of the next iteration.
@@ -311,9 +422,30 @@ def _librosa_start(problem: Problem, init: Init, rng: Seed) -> Array:
         return problem.mag(problem.start(init))
     # Drawn bin by bin, as librosa does, so that a seed gives its phases.
     V = problem.magnitudes
+    return _turned(V, as_rng(rng, V).random(tuple(V.shape)))
+
+
+def _turned(V: Array, turns: np.ndarray) -> Array:
     xp = namespace(V)
-    angles = like(2 * np.pi * as_rng(rng, V).random(tuple(V.shape)), V)
+    angles = like(2 * np.pi * turns, V)
     return V * (xp.cos(angles) + 1j * xp.sin(angles))
+
+
+def _librosa_parts(long: LongProblem, init: Init, rng: Seed) -> Callable[[int, int], Array]:
+    """What :func:`_librosa_start` gives, of some frames."""
+    phases: list[RowPhases] = []
+
+    def part(first: int, last: int) -> Array:
+        problem = long.part(first, last)
+        if init is None:
+            return problem.start("zero")
+        if not isinstance(init, str):
+            return problem.mag(problem.start(np.asanyarray(init)[..., first:last]))
+        if not phases:  # nothing is drawn for a signal that is not cut
+            phases.append(RowPhases(as_rng(rng), long.shape))
+        return _turned(problem.magnitudes, phases[0](first, last))
+
+    return part
 
 
 def _librosa_iteration(state: tuple, p: Projectors, momentum: NonNegative = 0.99) -> tuple:

@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import soundfile
@@ -37,6 +38,13 @@ SUFFIXES = frozenset(_CONTAINERS)
 """Endings of names that are taken for audio files when a folder is searched."""
 
 
+# Samples that are read at a time to be passed over.
+_PIECE = 1 << 16
+# Bytes of the widest sample, and of a WAV file at most, headers aside.
+_WIDEST = 8
+_MOST_OF_WAV = (1 << 32) - (1 << 16)
+# Samples a byte that no file has: silence in FLAC comes to 5000.
+_DENSEST = 1 << 14
 # Seconds at most that a notebook stores of a sound that it shows.
 _HEARD = 60
 
@@ -55,6 +63,16 @@ class Audio:
 
     samples: np.ndarray
     rate: int
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.samples.shape[0]
+
+    @property
+    def length(self) -> int:
+        """Samples of each."""
+        return self.samples.shape[1]
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{fact} {name}" for name, fact in self._facts().items())
@@ -141,6 +159,181 @@ def _samples(file: soundfile.SoundFile, name: str) -> np.ndarray:
     return file.read(dtype="float32", always_2d=True)
 
 
+class Reader:
+    """An audio file that is read a part at a time, in order.
+
+    Parameters
+    ----------
+    path : str or path
+        File in any format that libsndfile reads.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    rate, channels, length : int
+        Sample rate in Hz, number of channels, and of samples of each.
+
+    Raises
+    ------
+    ValueError
+        If the file is not audio, is empty or does not tell how long it is.
+    OSError
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = os.fspath(path)
+        self._open()
+        self.rate, self.channels = self._file.samplerate, self._file.channels
+        self.length: int = self._file.frames
+        check_rate(f"{self.name}: rate", self.rate)
+        if not self.length:
+            raise ValueError(f"{self.name} is empty: it holds no samples")
+        if self.length >= _UNKNOWN:
+            raise ValueError(f"{self.name} does not tell how long it is; convert it to WAV first")
+
+    def _open(self) -> None:
+        """Begin at the beginning."""
+        stream = open_whole(self.name)
+        try:
+            self._file = soundfile.SoundFile(stream)
+        except soundfile.LibsndfileError as error:
+            stream.close()
+            raise ValueError(
+                f"{self.name} is not a readable audio file: {error.error_string}"
+            ) from None
+        except TypeError:  # its name ends with .raw
+            stream.close()
+            raise ValueError(f"{self.name} has no header; convert it to WAV first") from None
+        self._stream = stream
+        self._begin, self._kept = 0, np.zeros((self._file.channels, 0), np.float32)
+
+    def read(self, begin: int, end: int) -> np.ndarray:
+        """Read samples ``begin`` to ``end − 1``.
+
+        Formats with losses have no exact places to go to, so files are read in order, and from the
+        beginning again where ``begin`` is before that of the last call.
+
+        Parameters
+        ----------
+        begin, end : int
+            Range of samples.
+
+        Returns
+        -------
+        ndarray, shape (channels, end − begin)
+            float32 samples.
+
+        Raises
+        ------
+        ValueError
+            If they are not finite, or the file ends before.
+        """
+        if begin < self._begin:
+            self.close()
+            self._open()
+        have = self._begin + self._kept.shape[1]
+        while have < begin:  # what nobody wants
+            have += len(self._more(min(begin - have, _PIECE)))
+            self._begin, self._kept = have, self._kept[:, :0]
+        new = self._more(end - have).T if end > have else self._kept[:, :0]
+        found = np.concatenate([self._kept[:, begin - self._begin :], new], axis=1)
+        self._begin, self._kept = begin, found
+        return found[:, : end - begin].copy()
+
+    def _more(self, count: int) -> np.ndarray:
+        try:
+            samples: np.ndarray = self._file.read(count, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(
+                f"{self.name}, which tells of {self.length} samples, cannot be read: "
+                f"{error.error_string}; repair the file first"
+            ) from None
+        if len(samples) < count:
+            raise ValueError(f"{self.name} ends before the {self.length} samples that it tells of")
+        if not np.all(np.isfinite(samples)):
+            raise ValueError(f"{self.name} holds NaN or infinite samples; repair the file first")
+        return samples
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether a file of its size can have as many samples as it tells of."""
+        here = self._stream.tell()
+        size = self._stream.seek(0, os.SEEK_END)
+        self._stream.seek(here)
+        return self.length <= _DENSEST * size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        self._stream.close()
+
+
+class Writer:
+    """An audio file that is written a part at a time.
+
+    Parameters
+    ----------
+    place : Path
+        File to write.
+    path : Path
+        Name that it will have; its ending says the kind of file.
+    rate, channels, length : int
+        Sample rate in Hz, number of channels, and of samples of each. A WAV file of more than
+        4 GiB is an RF64 file, as the European Broadcasting Union has it for these.
+    subtype : str, optional
+        Sample format; default as for :func:`encoding`.
+
+    Raises
+    ------
+    ValueError
+        If the format cannot hold this rate or number of channels.
+    OSError
+        If the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        path: Path,
+        rate: int,
+        channels: int,
+        length: int,
+        *,
+        subtype: str | None = None,
+    ) -> None:
+        self._path = path
+        container, self.kind = encoding(path, subtype)
+        if container == "WAV" and length * channels * _WIDEST > _MOST_OF_WAV:
+            container = "RF64"
+        self.peak = 0.0
+        place.open("wb").close()  # tells better why it cannot be written
+        try:
+            self._file = soundfile.SoundFile(
+                os.fspath(place), "w", rate, channels, self.kind, format=container
+            )
+        except soundfile.LibsndfileError as error:
+            raise ValueError(
+                f"{channels} channel(s) at {rate} Hz cannot be written as {container} "
+                f"{self.kind}: {error.error_string}"
+            ) from None
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append samples ``(channels, time)``; formats without floating point clip beyond ±1."""
+        self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
+        if not is_float(self.kind):
+            samples = np.clip(samples, -1, 1)
+        try:
+            self._file.write(samples.T)
+        except (soundfile.LibsndfileError, AssertionError):  # the latter for what is not all there
+            raise OSError(f"{self._path} cannot be written to its end; is the disk full?") from None
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        self._file.close()
+
+
 def check_rate(what: str, rate: int) -> None:
     """Raise unless files can have a sample rate.
 
@@ -207,19 +400,48 @@ def stack(files: dict[str, Audio], whole: Audio | None) -> np.ndarray:
     ValueError
         If one differs in rate, channels or length.
     """
+    check_alike(files, whole)
+    return np.stack([file.samples for file in files.values()], axis=1)
+
+
+class _Recording(Protocol):
+    """What is known of audio files, read or not."""
+
+    @property
+    def rate(self) -> int:
+        """Sample rate in Hz."""
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+
+    @property
+    def length(self) -> int:
+        """Samples of each."""
+
+
+def check_alike(files: Mapping[str, _Recording], whole: _Recording | None) -> None:
+    """Raise ValueError where a recording differs in rate, channels or length.
+
+    Parameters
+    ----------
+    files : mapping of str to Audio or Reader
+        The sources by name.
+    whole : Audio, Reader or None
+        The mixture that they are to agree with; None is the first of them.
+    """
     first = whole or next(iter(files.values()))
     title = "the mixture" if whole else next(iter(files))
     for name, file in files.items():
         for what, mine, wanted in (
             ("sample rate", file.rate, first.rate),
-            ("number of channels", file.samples.shape[0], first.samples.shape[0]),
-            ("length", file.samples.shape[1], first.samples.shape[1]),
+            ("number of channels", file.channels, first.channels),
+            ("length", file.length, first.length),
         ):
             if mine != wanted:
                 raise ValueError(
                     f"{name} has {what} {mine}, but {title} has {wanted}; they must agree"
                 )
-    return np.stack([file.samples for file in files.values()], axis=1)
 
 
 def encoding(path: Path, subtype: str | None = None) -> tuple[str, str]:

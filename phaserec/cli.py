@@ -47,6 +47,11 @@ def cli() -> None:
 @click.option("--no-overwrite", is_flag=True, help="Stop where a file to write exists.")
 @subtype_option
 @click.option("--trace", is_flag=True, help="Print objective (and SDR) at every iteration.")
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="What to work in, such as 2GB [most of what is free]; longer files are done in blocks.",
+)
 @json_option
 @report_option
 @seconds_option

@@ -15,6 +15,9 @@ import numpy as np
 from phaserec._typing import ArrayT, Measurable
 from phaserec._xp import Array, as_array, is_complex, like, namespace, same_backend
 
+# Samples that are correlated at a time.
+_AT_ONCE = 1 << 16
+
 
 def two_sided_sum(bins: ArrayT, p: Measurable) -> ArrayT:
     """Sum real bins ``(..., J, F, T)`` over the two-sided spectrum, sources and frames.
@@ -222,6 +225,56 @@ def sdr(reference: ArrayT, estimate: ArrayT, *, filter_length: int = 512) -> Arr
     padding = xp.zeros((*s.shape[:-1], filter_length), dtype=xp.float64, device=s.device)
     distortion = xp.concat([e, padding], axis=-1) - target
     return decibel(xp.sum(target**2, axis=-1), xp.sum(distortion**2, axis=-1))
+
+
+class RunningSDR:
+    """What :func:`sdr` finds, of waveforms that come piece by piece; 150 dB at most.
+
+    Parameters
+    ----------
+    filter_length : int, default 512
+        Taps of the allowed filter.
+    """
+
+    def __init__(self, filter_length: int = 512) -> None:
+        self._taps = filter_length
+        self._last: Any = None
+        self._cross = self._auto = self._energy = np.zeros(1)
+
+    def add(self, reference: np.ndarray, estimate: np.ndarray) -> None:
+        """Take the next samples ``(..., time)`` of both."""
+        for a in range(0, reference.shape[-1], _AT_ONCE):
+            part = slice(a, a + _AT_ONCE)
+            self._add(reference[..., part].astype(float), estimate[..., part].astype(float))
+
+    def _add(self, s: np.ndarray, e: np.ndarray) -> None:
+        if self._last is None:
+            self._last = np.zeros((*s.shape[:-1], self._taps - 1))
+        before = self._last.shape[-1]
+        longer = np.concatenate([self._last, s], axis=-1)
+        self._last = longer[..., longer.shape[-1] - before :]
+        # A correlation with what is there now, and what was before it as far as the filter reaches.
+        n = longer.shape[-1] + self._taps
+        spectrum = np.conj(np.fft.rfft(longer, n=n))
+        sums = []
+        for x in (e, s):
+            x = np.concatenate([np.zeros((*x.shape[:-1], before)), x], axis=-1)
+            sums.append(np.fft.irfft(spectrum * np.fft.rfft(x, n=n), n=n)[..., : self._taps])
+        self._cross = self._cross + sums[0]
+        self._auto = self._auto + sums[1]
+        self._energy = self._energy + np.sum(e**2, axis=-1)
+
+    @property
+    def value(self) -> np.ndarray:
+        """dB, ``(...)``; −inf for a silent reference or estimate."""
+        lags = np.arange(self._taps)
+        gram = self._auto[..., np.abs(lags[:, None] - lags)]
+        energy = self._auto[..., :1, None]
+        gram = gram + (1e-14 * energy + (energy == 0)) * np.eye(self._taps)
+        taps = np.linalg.solve(gram, self._cross[..., None])[..., 0]
+        target = np.sum(taps * self._cross, axis=-1)
+        rest = np.maximum(self._energy - target, 1e-15 * self._energy)
+        return decibel(np.maximum(target, 0), rest)
 
 
 def _spectrogram(S: Array, p: Measurable) -> tuple[Any, Any]:

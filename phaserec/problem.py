@@ -106,7 +106,7 @@ class Problem:
             x = xp.astype(x, complex_dtype(xp, V) if is_complex(x) else dtype, copy=False)
         if w is not None:
             w = _checked_weights(xp, w, V)
-        n = _resolved_length(stft, V, x, length)
+        n = resolved_length(stft, V, x, length)
         if x is not None:
             wanted = (V.shape[-2:]) if is_complex(x) else (n,)
             if tuple(x.shape) != (*V.shape[:-3], *wanted):
@@ -290,7 +290,8 @@ def _check_arrays(xp: Any, stft: STFT, V: Array, x: Array | None, w: Array | Non
         )
 
 
-def _resolved_length(stft: STFT, V: Array, x: Array | None, length: int | None) -> int:
+def resolved_length(stft: STFT, V: Array, x: Array | None, length: int | None) -> int:
+    """Samples of the signals that magnitudes are of; a ValueError if they disagree."""
     n_frames = V.shape[-1]
     if x is None or is_complex(x):
         length = stft.n_samples(n_frames) if length is None else length

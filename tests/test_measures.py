@@ -6,6 +6,7 @@ import scipy.linalg
 
 from phaserec import STFT, Problem
 from phaserec.measures import (
+    RunningSDR,
     inconsistency,
     magnitude_error,
     mixing_error,
@@ -205,3 +206,15 @@ def test_sdr_checks_its_arguments():
         sdr(s, e[:, :200])
     with pytest.raises(ValueError, match="filter_length=0"):
         sdr(s, e, filter_length=0)
+
+
+def test_sdr_of_pieces_is_that_of_the_whole():
+    rng = np.random.default_rng(0)
+    s = rng.standard_normal((2, 3, 5000))
+    e = np.roll(s, 3, axis=-1) + 0.3 * rng.standard_normal(s.shape)
+    e[0, 0] = 0
+    running = RunningSDR(filter_length=16)
+    for a in (0, 5, 700, 701, 4000):
+        b = {0: 5, 5: 700, 700: 701, 701: 4000, 4000: 5000}[a]
+        running.add(s[..., a:b], e[..., a:b])
+    np.testing.assert_allclose(running.value, sdr(s, e, filter_length=16), atol=1e-6)

@@ -43,3 +43,39 @@ def test_where_nothing_is_told_all_is_allowed(monkeypatch):
     monkeypatch.delattr(os, "sysconf", raising=False)
     assert total_memory() == math.inf
     check_memory("it", 1e300, "do less")
+
+
+@pytest.mark.parametrize(
+    ("typed", "size"),
+    [
+        (5, 5),
+        ("2GB", 2 * 10**9),
+        ("1.5 MiB", 3 << 19),
+        ("300k", 300_000),
+        ("7", 7),
+        ("1tb", 10**12),
+    ],
+)
+def test_sizes_as_they_are_typed(typed, size):
+    assert _memory.as_bytes("memory", typed) == size
+
+
+@pytest.mark.parametrize("typed", ["", "GB", "2XB", "-1GB", "2iB", 0, -1, 2.5, True, None])
+def test_no_sizes(typed):
+    with pytest.raises(ValueError, match=r"memory=.* must be"):
+        _memory.as_bytes("memory", typed)
+
+
+def test_what_is_free(monkeypatch, tmp_path):
+    assert 0 < _memory.free_memory() <= total_memory()
+    names = [tmp_path / name for name in ("meminfo", "max", "current")]
+    names[0].write_text("MemTotal: 9 kB\nMemAvailable:    500 kB\n")
+    names[1].write_text("max")
+    names[2].write_text("100000")
+    monkeypatch.setattr(_memory, "_LEFT", names[0])
+    monkeypatch.setattr(_memory, "_LIMITS", (names[1],))
+    monkeypatch.setattr(_memory, "_USED", (names[2],))
+    assert _memory.free_memory() == 500 << 10
+    names[1].write_text("300000")
+    total_memory.cache_clear()
+    assert _memory.free_memory() == 200_000

@@ -26,6 +26,8 @@ _SETTINGS = ("rate", "length", "n_fft", "hop_length", "win_length")
 _ALIASES = dict.fromkeys(("sr", "fs", "sample_rate", "samplerate", "sampling_rate"), "rate")
 # dB; a mixture that estimates leave less of is theirs to rounding and resampling.
 _MISSED = -20.0
+NO_RATE = "magnitudes alone carry no sample rate; add --rate, such as 16000"
+NO_PHASES = "--init estimates needs --estimates; magnitudes alone have no phase"
 _SHORTER = "make magnitudes of shorter signals, or with a larger hop"
 
 
@@ -130,7 +132,7 @@ class Inputs:
         if init != "estimates":
             return init
         if self.estimates is None:
-            raise ValueError("--init estimates needs --estimates; magnitudes alone have no phase")
+            raise ValueError(NO_PHASES)
         return _to_device(self.stft(self.estimates), device)
 
     @property
@@ -166,7 +168,7 @@ def load(signals: Signals, chosen: Transform, *, transform: STFT | None = None) 
     ValueError, OSError
         For anything wrong with the files.
     """
-    _check_together(signals)
+    check_together(signals)
     otherwise = STFT() if transform is None else transform
     given = {name: getattr(signals, name, getattr(chosen, name, None)) for name in _SETTINGS}
     arrays: dict[str, np.ndarray] = {}
@@ -184,7 +186,8 @@ def load(signals: Signals, chosen: Transform, *, transform: STFT | None = None) 
     return inputs
 
 
-def _check_together(signals: Signals) -> None:
+def check_together(signals: Signals) -> None:
+    """Raise ValueError where the files that are named do not go together."""
     mixture, estimates, magnitudes = signals.mixture, signals.estimates, signals.magnitudes
     if signals.rate is not None:
         audio.check_rate("--rate", signals.rate)
@@ -223,7 +226,7 @@ def _alone(
 ) -> Inputs:
     """Magnitudes without a mixture."""
     if given["rate"] is None:
-        raise ValueError("magnitudes alone carry no sample rate; add --rate, such as 16000")
+        raise ValueError(NO_RATE)
     V = channels_of(arrays, None)
     length = given["length"]
     truth = None
@@ -302,14 +305,18 @@ def _check_references(inputs: Inputs) -> None:
 
 
 def _read_all(paths: Sequence[str]) -> dict[str, audio.Audio]:
-    """Files by a name for each: the stem, or the folder of files of one name; no two alike."""
+    """Files by a name for each."""
+    return {name: audio.read(path) for name, path in zip(names_of(paths), paths, strict=True)}
+
+
+def names_of(paths: Sequence[str]) -> list[str]:
+    """A name for each file: its stem, or the folder of files of one name; no two alike."""
     stems = [Path(path).stem for path in paths]
     folders = [Path(path).parent.name for path in paths]
     telling = len(set(folders)) == len(folders) and not any(f[:1] in ("", ".") for f in folders)
     if len(set(stems)) == 1 < len(stems) and telling:
         stems = folders
-    names = distinct([check_name(name, path) for name, path in zip(stems, paths, strict=True)])
-    return {name: audio.read(path) for name, path in zip(names, paths, strict=True)}
+    return distinct([check_name(name, path) for name, path in zip(stems, paths, strict=True)])
 
 
 def read_magnitudes(path: Path) -> tuple[dict[str, np.ndarray], dict[str, int]]:
@@ -432,15 +439,9 @@ def check_mixing(algorithms: Sequence[Configured], given: Inputs) -> None:
     ValueError
         If one of them mixes, and there is one source.
     """
-    mixing = ", ".join(a.base.name for a in algorithms if needs_mixture(a))
-    if given.mixture is None or not mixing:
+    mixing = check_several(algorithms, given.names, mixture=given.mixture is not None)
+    if not mixing:
         return
-    if len(given.names) == 1:
-        raise ValueError(
-            f"{mixing} makes sources that sum to MIXTURE, and with one of them that is MIXTURE "
-            "itself; add --remainder to take the rest as a second source, name estimates of all, "
-            "or use --algo griffin-lim"
-        )
     if given.estimates is not None and given.mixing_error > _MISSED:
         print(
             f"phaserec: warning: the estimates leave {given.mixing_error:.1f} dB of the mixture, "
@@ -448,3 +449,35 @@ def check_mixing(algorithms: Sequence[Configured], given: Inputs) -> None:
             "--algo griffin-lim leaves it out",
             file=sys.stderr,
         )
+
+
+def check_several(algorithms: Sequence[Configured], names: Sequence[str], *, mixture: bool) -> str:
+    """Refuse a single source where sources are to sum to a mixture.
+
+    Parameters
+    ----------
+    algorithms : sequence of Configured
+        What is to run.
+    names : sequence of str
+        Names of the sources.
+    mixture : bool
+        Whether there is one.
+
+    Returns
+    -------
+    str
+        Names of the algorithms that mix; empty without a mixture.
+
+    Raises
+    ------
+    ValueError
+        If one of them mixes, and there is one source.
+    """
+    mixing = ", ".join(a.base.name for a in algorithms if needs_mixture(a)) if mixture else ""
+    if mixing and len(names) == 1:
+        raise ValueError(
+            f"{mixing} makes sources that sum to MIXTURE, and with one of them that is MIXTURE "
+            "itself; add --remainder to take the rest as a second source, name estimates of all, "
+            "or use --algo griffin-lim"
+        )
+    return mixing

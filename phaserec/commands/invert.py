@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def run(
     no_overwrite: bool,
     subtype: str | None,
     trace: bool,
+    memory: str | None,
     json_file: str | None,
     report: str | None,
     seconds: float,
@@ -74,6 +76,24 @@ def run(
         return invert_folder.run(
             recipe, signals, chosen, preset, output, no_overwrite, subtype, json_file
         )
+    output = _output(output, signals)
+    if not mel.given:
+        from phaserec.commands import invert_long
+
+        done = invert_long.run_if_long(
+            recipe,
+            signals,
+            chosen,
+            preset,
+            no_overwrite,
+            subtype,
+            json_file,
+            memory=memory,
+            targets_of=partial(_targets, output),
+            looks=[name for name, given in (("--trace", trace), ("--report", report)) if given],
+        )
+        if done:
+            return 0
     if mel.given:
         from phaserec.commands import mel_inputs  # has no part in other runs
 
@@ -81,7 +101,6 @@ def run(
     else:
         given = load(signals, chosen, transform=recipe.transform)
     check_mixing([recipe.algorithm], given)
-    output = _output(output, signals)
     targets = _targets(output, given.names)
     check_targets(*(map(str, targets) if targets else [output]), json_file, report)
     others = [Path(name) for name in (json_file, report) if name not in (None, STDOUT)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
@@ -137,7 +137,15 @@ def scores(given: Inputs, start: np.ndarray, after: np.ndarray) -> dict[str, np.
     return columns
 
 
-def print_scores(given: Inputs, columns: Mapping[str, np.ndarray], stream: TextIO) -> None:
+class Named(Protocol):
+    """Inputs, of a whole file or of a long one."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the sources."""
+
+
+def print_scores(given: Named, columns: Mapping[str, np.ndarray], stream: TextIO) -> None:
     """The table of scores."""
     width = max(len(name) for name in given.names) + 2
     print(f"{'source':<{width}}" + "".join(f"  SDR {title}" for title in columns), file=stream)
@@ -154,27 +162,60 @@ def document(
     columns: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """What was done, for ``--json``: enough to do it again."""
-    files: Sequence[str | None] = [str(path) for path in targets] or [None] * len(given.names)
-    return {
-        "phaserec": __version__,
-        "algorithm": run.algorithm.base.name,
-        "hyper": run.algorithm.values,
-        "n_iter": run.n_iter,
+    facts = {
         "init": start_name(run),
-        "seed": recipe.seed,
         "machine": run.machine,
         "stft": given.stft.settings,
         **({} if given.mel is None else {"mel": given.mel}),
         "rate": given.rate,
         "channels": len(given.magnitudes),
         "length": run.problem.length,
+    }
+    return described(recipe, facts, given.names, targets, columns)
+
+
+def described(
+    recipe: Recipe,
+    facts: Mapping[str, Any],
+    names: Sequence[str],
+    targets: Sequence[Path],
+    columns: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """What was done, of whatever is known of a run.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What was done.
+    facts : mapping
+        What it was done to, and how.
+    names : sequence of str
+        Names of the J sources.
+    targets : sequence of Path
+        A file for each source, or none.
+    columns : mapping of str to ndarray, shape (J,)
+        SDR.
+
+    Returns
+    -------
+    dict
+        For ``--json``.
+    """
+    files: Sequence[str | None] = [str(path) for path in targets] or [None] * len(names)
+    return {
+        "phaserec": __version__,
+        "algorithm": recipe.algorithm.base.name,
+        "hyper": recipe.algorithm.values,
+        "n_iter": recipe.n_iter,
+        "seed": recipe.seed,
+        **facts,
         "sources": [
             {
                 "name": name,
                 "file": files[j],
                 **({"sdr": {k: number(v[j]) for k, v in columns.items()}} if columns else {}),
             }
-            for j, name in enumerate(given.names)
+            for j, name in enumerate(names)
         ],
     }
 
@@ -218,6 +259,15 @@ def check_outputs(
         print(f"phaserec: note: {replaced[0]}{more} will be replaced", file=sys.stderr)
 
 
+def warn_of_clipping(peak: float, kind: str) -> None:
+    """Say so where samples are too large for a sample format."""
+    if peak > 1 and not audio.is_float(kind):
+        print(
+            f"phaserec: warning: samples reach {peak:.2f} and are clipped in {kind}",
+            file=sys.stderr,
+        )
+
+
 def write(
     waveforms: np.ndarray,
     rate: int,
@@ -246,12 +296,7 @@ def write(
         If one cannot be written.
     """
     peak = float(np.abs(waveforms).max())
-    kind = audio.encoding(targets[0] if targets else Path("standard.wav"), subtype)[1]
-    if peak > 1 and not audio.is_float(kind):
-        print(
-            f"phaserec: warning: samples reach {peak:.2f} and are clipped in {kind}",
-            file=sys.stderr,
-        )
+    warn_of_clipping(peak, audio.encoding((*targets, Path("standard.wav"))[0], subtype)[1])
     sources = list(np.moveaxis(waveforms, 1, 0)) if targets else []
     sound = audio.encoded(targets, sources, rate, subtype=subtype)
     write_files([*targets, *pages], chain(sound, pages.values()))

@@ -229,8 +229,35 @@ def prepare(
         raise ValueError(f"{', '.join(hyper)}: a configured algorithm has its hyper-parameters")
     ready = algorithm if isinstance(algorithm, Configured) else configure(algorithm, hyper)
     n_iter = as_int("n_iter", n_iter, 0)
+    return prepare_part(ready, problem, n_iter, init=init, rng=rng, machine=machine, scale=None)
+
+
+def prepare_part(
+    ready: Configured,
+    problem: Problem,
+    n_iter: int,
+    *,
+    init: Init,
+    rng: Seed,
+    machine: str | None,
+    scale: float | Array | None,
+) -> PreparedRun:
+    """A run on a part of a problem.
+
+    Parameters
+    ----------
+    ready, problem, n_iter, init, rng, machine
+        As for :func:`prepare`.
+    scale : float, array of shape (...), or None
+        :attr:`PreparedRun.scale` of the whole problem; None for that of this part.
+
+    Returns
+    -------
+    PreparedRun
+        The run.
+    """
     init, rng = _beginning(ready, problem, init, rng)
-    scale = _scale(ready, problem)
+    scale = _scale(ready, problem) if scale is None else scale
     scaled = init if isinstance(init, str) else times(scale, init)
     choice = choose(*_scaled(ready, problem, scale), n_iter, scaled, machine)
     return PreparedRun(ready, problem, n_iter, init, Phases(rng), choice, scale)

@@ -14,7 +14,7 @@ import numpy as np
 
 from phaserec._typing import Framed, Generator, Measurable
 from phaserec._xp import Array, dtype_name, namespace, to_numpy
-from phaserec.starts.phases import random_phases
+from phaserec.starts.phases import joined, n_known, random_phases
 
 TOLERANCE = 1e-4
 """Bins with this part of the largest magnitude, or less, are faint (80 dB down)."""
@@ -108,8 +108,9 @@ def along_frequency(change: np.ndarray, stft: Framed) -> np.ndarray:
 def with_phases(
     p: Measurable,
     rng: Generator,
-    phases: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    phases: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
     *,
+    before: Array | None,
     causal: bool = False,
 ) -> Array:
     """Magnitudes with phases that are found for each source and channel by itself.
@@ -121,8 +122,11 @@ def with_phases(
     rng : numpy Generator
         Source of the phases of faint bins.
     phases : callable
-        ``phases(L, faint)`` in rad, of log-magnitudes and truth values ``(T, F)``; where ``faint``
-        is true they are not used. The first frame and the last are not silent.
+        ``phases(L, faint, known)`` in rad, of log-magnitudes and truth values ``(T, F)``; where
+        ``faint`` is true they are not used. The first frame and the last are not silent. ``known``
+        has the phases of the first frames, ``(n, F)``, n may be 0.
+    before : array, shape (..., J, F, n), or None
+        First frames of the result.
     causal : bool, default False
         Whether faint is what is so next to the largest bin up to each frame, not of all.
 
@@ -134,6 +138,9 @@ def with_phases(
     given = to_numpy(p.magnitudes)
     *lead, n_bins, n_frames = given.shape
     angles = np.zeros((*lead, n_frames, n_bins))
+    n = n_known(before)
+    if before is not None:
+        angles[..., :n, :] = np.swapaxes(np.angle(to_numpy(before)), -1, -2)
     faint = np.ones(angles.shape, bool)
     for item in np.ndindex(*lead):
         V = np.ascontiguousarray(given[item].T, np.float64)
@@ -147,7 +154,8 @@ def with_phases(
         least = TOLERANCE * (np.maximum.accumulate(peaks) if causal else peaks.max())
         least = np.maximum(least, np.finfo(float).tiny)
         faint[item][part] = least >= V
-        angles[item][part] = phases(np.log(np.maximum(V, least)), faint[item][part])
+        known = angles[item][part][: max(n - heard[0], 0)]
+        angles[item][part] = phases(np.log(np.maximum(V, least)), faint[item][part], known)
     precision = dtype_name(p.magnitudes)
     # Whole turns would cost single precision its digits.
     angles -= 2 * np.pi * np.round(angles / (2 * np.pi))
@@ -155,9 +163,10 @@ def with_phases(
     factors = np.empty(angles.shape, np.result_type(precision, np.complex64))
     np.cos(angles, out=factors.real)
     np.sin(angles, out=factors.imag)
+    factors, faint = factors[..., n:, :], faint[..., n:, :]
     if faint.any():
-        drawn = random_phases(rng, (n_frames, *lead, n_bins), precision)
+        drawn = random_phases(rng, (n_frames - n, *lead, n_bins), precision)
         np.copyto(factors, np.moveaxis(drawn, 0, -2), where=faint)
     xp = namespace(p.magnitudes)
     factors = xp.asarray(np.swapaxes(factors, -1, -2), device=p.magnitudes.device)
-    return p.magnitudes * factors
+    return joined(before, p.magnitudes[..., n:] * factors)

@@ -8,9 +8,11 @@ from phaserec.starts.gradient import along_frequency, along_time, central, with_
 from phaserec.starts.queue import integrate, spreader
 from phaserec.starts.registry import start
 
+_NOTHING = np.zeros(0, np.int64)
+
 
 @start(cite="Průša, Balazs & Søndergaard, IEEE/ACM TASLP 2017", on_numpy=True)
-def pghi(p: Measurable, rng: Generator) -> Array:
+def pghi(p: Measurable, rng: Generator, before: Array | None = None) -> Array:
     """Phase gradient heap integration: derivatives of the phase from those of log-magnitudes.
 
     They are integrated by the trapezoid rule from the largest bin outwards, the largest of what has
@@ -20,10 +22,13 @@ def pghi(p: Measurable, rng: Generator) -> Array:
     """
     stft = p.stft
 
-    def phases(L: np.ndarray, faint: np.ndarray) -> np.ndarray:
-        phase, nothing = np.zeros_like(L), np.zeros(0, np.int64)
+    def phases(L: np.ndarray, faint: np.ndarray, known: np.ndarray) -> np.ndarray:
+        phase, reached, n = np.zeros_like(L), faint.copy(), len(known)
+        phase[:n], reached[:n] = known, True
+        # Only the last of the known frames has neighbours that are not.
+        places = np.flatnonzero(~faint[n - 1]) + (n - 1) * L.shape[1] if n else _NOTHING
         advance, slope = along_time(L, stft), along_frequency(central(L), stft)
-        integrate(spreader(L.size), L, advance, slope, phase, faint.copy(), nothing)
+        integrate(spreader(L.size), L, advance, slope, phase, reached, places)
         return phase
 
-    return with_phases(p, rng, phases)
+    return with_phases(p, rng, phases, before=before)

@@ -1,5 +1,6 @@
 """Random phases from an explicit generator, the same in every library."""
 
+import math
 import sys
 from copy import deepcopy
 from functools import cached_property
@@ -8,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from phaserec._typing import Generator, Seed
-from phaserec._xp import Array, is_torch_array
+from phaserec._xp import Array, is_torch_array, namespace
 
 
 def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -39,6 +40,59 @@ def random_phases(rng: Generator, shape: tuple[int, ...], dtype: str) -> np.ndar
     np.cos(angles, out=phases.real)
     np.sin(angles, out=phases.imag)
     return phases
+
+
+def n_known(before: Array | None) -> int:
+    """Number of frames that have their phases."""
+    return 0 if before is None else before.shape[-1]
+
+
+def joined(before: Array | None, S: Array) -> Array:
+    """Spectrogram of the frames that had their phases and of those that follow.
+
+    Parameters
+    ----------
+    before : array, shape (..., F, n), or None
+        First frames.
+    S : array, shape (..., F, T - n)
+        The other ones.
+
+    Returns
+    -------
+    array, shape (..., F, T)
+        ``S`` itself where none were known.
+    """
+    if before is None:
+        return S
+    return namespace(S).concat([before, S], axis=-1)
+
+
+class RowPhases:
+    """Angles of random phases that are drawn bin by bin, of some frames at a time.
+
+    Parameters
+    ----------
+    rng : numpy Generator or RandomState
+        As :func:`as_rng` gives it; it draws all that there are once, and keeps none.
+    shape : tuple of int
+        Shape ``(..., F, T)`` of the angles.
+    """
+
+    def __init__(self, rng: Generator, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._first = 0
+        self._rows: list[Generator] = []
+        for _ in range(math.prod(shape[:-1])):
+            self._rows.append(deepcopy(rng))
+            rng.random(shape[-1])
+
+    def __call__(self, first: int, last: int) -> np.ndarray:
+        """Angles ``(..., F, last − first)`` in turns, float64; ``first`` never decreases."""
+        for row in self._rows:
+            row.random(first - self._first)
+        self._first = first
+        drawn = [deepcopy(row).random(last - first) for row in self._rows]
+        return np.stack(drawn).reshape(*self._shape[:-1], last - first)
 
 
 class _OfTorch:

@@ -5,7 +5,7 @@ import numpy as np
 from phaserec._typing import Generator, Measurable
 from phaserec._xp import Array, complex_dtype, dtype_name, namespace
 from phaserec.projectors import unit
-from phaserec.starts.phases import random_phases
+from phaserec.starts.phases import joined, n_known, random_phases
 from phaserec.starts.registry import start
 
 
@@ -17,12 +17,13 @@ def mixture(p: Measurable, rng: Generator) -> Array:
 
 
 @start
-def random(p: Measurable, rng: Generator) -> Array:
+def random(p: Measurable, rng: Generator, before: Array | None = None) -> Array:
     """Phases uniform on the circle; the same seed gives the same ones in every back end."""
-    V = p.magnitudes
+    V = p.magnitudes[..., n_known(before) :]
     *lead, n_bins, n_frames = V.shape
     phases = random_phases(rng, (n_frames, *lead, n_bins), dtype_name(V))
-    return V * namespace(V).asarray(np.moveaxis(phases, 0, -1), device=V.device)
+    S = V * namespace(V).asarray(np.moveaxis(phases, 0, -1), device=V.device)
+    return joined(before, S)
 
 
 @start

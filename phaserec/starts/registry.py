@@ -58,6 +58,14 @@ class Start:
         """First line of the docstring."""
         return (inspect.getdoc(self.make) or "").partition("\n")[0]
 
+    @property
+    def continues(self) -> bool:
+        """Whether it can go on from frames that have their phases: it has an argument ``before``.
+
+        That is a complex spectrogram ``(..., J, F, n)`` of the first n frames, or None.
+        """
+        return "before" in inspect.signature(self.make).parameters
+
 
 STARTS: Registry[Start] = Registry("start", "phaserec.starts")
 
@@ -85,7 +93,9 @@ def start(
     ----------
     make : callable
         ``make(p, rng) -> S`` of a problem and a numpy generator: a complex spectrogram
-        ``(..., J, F, T)``.
+        ``(..., J, F, T)``. One with an argument ``before=None`` is also given the first frames of
+        it, where these are known; a start whose frames depend on all earlier ones needs that for
+        long files, which are done in blocks.
     cite : str, optional
         Source of the start.
     needs_mixture : bool, default False

@@ -6,7 +6,8 @@ import numpy as np
 
 from phaserec._typing import Generator, Measurable
 from phaserec._xp import Array, complex_dtype, namespace, to_numpy
-from phaserec.starts.peaks import impulse, sinusoids
+from phaserec.starts.peaks import Sinusoids, impulse, sinusoids
+from phaserec.starts.phases import joined, n_known
 from phaserec.starts.registry import start
 
 _THRESHOLD = 0.01
@@ -16,7 +17,7 @@ _RISE = 0.35
 
 
 @start(cite="Magron, Badeau & David, EUSIPCO 2015", on_numpy=True)
-def sinusoidal(p: Measurable, rng: Generator) -> Array:
+def sinusoidal(p: Measurable, rng: Generator, before: Array | None = None) -> Array:
     """Sinusoidal model: phases unwrapped from frame to frame at the frequencies of the peaks.
 
     The bins in the region of influence of a peak of frequency ν go on with ``μ_t = μ_{t−1} + 2πHν``
@@ -31,7 +32,7 @@ def sinusoidal(p: Measurable, rng: Generator) -> Array:
     if p.mixture is not None:
         begun = np.angle(to_numpy(p.X))[..., None, :, :] / (2 * np.pi)
     found = sinusoids(V, stft, _THRESHOLD, valleys=False)
-    return with_phases(p, found.unwrapped(stft.hop_length / stft.n_fft, onsets(V), begun))
+    return with_phases(p, found, onsets(V), begun, before)
 
 
 def onsets(V: np.ndarray) -> np.ndarray:
@@ -53,9 +54,36 @@ def onsets(V: np.ndarray) -> np.ndarray:
     return found
 
 
-def with_phases(p: Measurable, cycles: np.ndarray) -> Array:
-    """The magnitudes with phases of numpy, in cycles, in their library and precision."""
-    V = p.magnitudes
+def with_phases(
+    p: Measurable, found: Sinusoids, onset: np.ndarray, begun: np.ndarray, before: Array | None
+) -> Array:
+    """The magnitudes with phases that go on from frame to frame.
+
+    Parameters
+    ----------
+    p : Problem
+        The problem.
+    found : Sinusoids
+        The sinusoids of its magnitudes.
+    onset : ndarray of bool, shape (..., J, T)
+        Frames that begin anew.
+    begun : ndarray, broadcastable to (..., J, F, T)
+        Phases that these have, in cycles.
+    before : array, shape (..., J, F, n), or None
+        First frames of the result.
+
+    Returns
+    -------
+    array, shape (..., J, F, T)
+        Complex spectrogram in the library and precision of the magnitudes.
+    """
+    V, n = p.magnitudes, n_known(before)
     xp = namespace(V)
+    if before is not None:
+        onset, begun = onset.copy(), np.array(np.broadcast_to(begun, V.shape))
+        onset[..., :n] = True
+        begun[..., :n] = np.angle(to_numpy(before)) / (2 * np.pi)
+    cycles = found.unwrapped(p.stft.hop_length / p.stft.n_fft, onset, begun)[..., n:]
     phases: Any = np.exp(2j * np.pi * cycles)
-    return V * xp.asarray(phases, dtype=complex_dtype(xp, V), device=V.device)
+    phases = xp.asarray(phases, dtype=complex_dtype(xp, V), device=V.device)
+    return joined(before, V[..., n:] * phases)

@@ -10,7 +10,7 @@ from phaserec.starts.sinusoidal import with_phases
 
 
 @start(cite="Beauregard, Harish & Wyse, IEEE DSP 2015", on_numpy=True)
-def spsi(p: Measurable, rng: Generator) -> Array:
+def spsi(p: Measurable, rng: Generator, before: Array | None = None) -> Array:
     """Single pass spectrogram inversion: phases locked outwards from each peak to its valleys.
 
     As :func:`~phaserec.starts.sinusoidal.sinusoidal`, with every peak however small and without
@@ -21,6 +21,4 @@ def spsi(p: Measurable, rng: Generator) -> Array:
     V = to_numpy(p.magnitudes).astype(np.float64)
     found = sinusoids(V, stft, 0.0, valleys=True)
     never = np.zeros((*V.shape[:-2], V.shape[-1]), bool)
-    return with_phases(
-        p, found.unwrapped(stft.hop_length / stft.n_fft, never, impulse(V.shape[-2]))
-    )
+    return with_phases(p, found, never, impulse(V.shape[-2]), before)

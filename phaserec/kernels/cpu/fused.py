@@ -18,7 +18,7 @@ from phaserec.kernels.cpu.copies import Copies
 from phaserec.kernels.cpu.engine import Cycle, Pass, iterate
 from phaserec.kernels.cpu.fft import is_fast_size
 from phaserec.kernels.cpu.lanes import lane_width
-from phaserec.kernels.cpu.layout import Grid, aligned_zeros
+from phaserec.kernels.cpu.layout import TILE, Grid, aligned_zeros
 from phaserec.kernels.cpu.rules import Rules
 from phaserec.kernels.cpu.source import Code, write
 from phaserec.kernels.program import Move, Plan, Program, Row, plan
@@ -249,6 +249,18 @@ class Fused:
             # a page of its own.
             each = [slice(j, j + 1) for j in range(problem.magnitudes.shape[-3])]
             self.items = [(index, source) for index, _ in self.items for source in each]
+
+    @property
+    def footprint(self) -> int:
+        """Bytes for each frame that a run works in, besides arrays that are given and returned."""
+        problem, stft = self.problem, self.problem.stft
+        J = 1 if problem.mixture is None else problem.magnitudes.shape[-3]
+        rows = 2 * self.mixture_row + J * (1 + max(len(p.sides) for p in self.passes))
+        planes = max(len(p.stores) for p in self.passes)
+        weights = 0 if problem.weights is None else 2
+        # The groups of bins that states come in are not all full.
+        bins = J * (stft.n_bins + 2 * TILE) * (2 * planes + weights)
+        return self.dtype.itemsize * (rows * stft.hop_length + bins)
 
     def run(self, n_iter: int, rng: Any) -> Generator[float, None, Array]:
         """Do iterations, some at a time.
