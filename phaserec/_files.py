@@ -1,9 +1,13 @@
 """Files are written whole or not at all, under plain names, and never over what is read."""
 
+import hashlib
 import os
+import platform
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +16,8 @@ from typing import BinaryIO
 _BLOCK = 1 << 20
 _MOST = 1 << 32
 _MOST_SETTINGS = 1 << 28
+# Temporary names tell of the machine and the process that write them.
+_PART = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part")
 
 
 def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
@@ -38,10 +44,7 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         if target.is_dir():
             raise IsADirectoryError(f"{path} is a folder; name a file")
     special = {target for target in targets if target.exists() and not target.is_file()}
-    parts = [
-        None if path in special else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        for path in targets
-    ]
+    parts = [None if path in special else path.with_name(_temporary(path.name)) for path in targets]
     made: list[Path] = []
     try:
         for target in targets:
@@ -70,6 +73,45 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         for folder in reversed(made):
             with suppress(OSError):  # as a rule there is something in it
                 folder.rmdir()
+
+
+def remove_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that killed processes of this machine left below a folder.
+
+    Those of running processes and of other machines, which may be running, stay.
+
+    Parameters
+    ----------
+    folder : str or path
+        The folder; it need not exist.
+    """
+    if os.name == "nt":  # whether a process runs cannot be asked without ending it
+        return
+    for place, _, files in os.walk(folder):
+        for name in files:
+            found = _PART.fullmatch(name)
+            if found and found[1] == _machine() and not _runs(int(found[2])):
+                with suppress(OSError):
+                    os.unlink(os.path.join(place, name))
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
+
+
+@cache
+def _machine() -> str:
+    return hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:

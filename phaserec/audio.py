@@ -87,8 +87,14 @@ class Audio:
         return drawn + player + (f" the first {_HEARD} s" if cut else "")
 
 
-def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
-    """Read an audio file, or standard input for ``"-"``.
+def read(
+    source: str | os.PathLike,
+    *,
+    rate: int | None = None,
+    offset: float = 0.0,
+    duration: float | None = None,
+) -> Audio:
+    """Read an audio file or an excerpt of it, or standard input for ``"-"``.
 
     Parameters
     ----------
@@ -96,6 +102,10 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
         File in any format that libsndfile reads, or ``"-"``.
     rate : int, optional
         Sample rate in Hz to convert to; default the file's.
+    offset : float, default 0
+        Where to begin, in seconds.
+    duration : float, optional
+        Seconds to read; default to the end. What a file lacks of them, as by rounding, is left out.
 
     Returns
     -------
@@ -105,7 +115,7 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
     Raises
     ------
     ValueError
-        If the file is not audio, is empty or holds non-finite samples.
+        If the file is not audio, is empty or ends before the excerpt, or holds non-finite samples.
     OSError
         If it cannot be opened.
     """
@@ -114,7 +124,17 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
     with stream:
         try:
             with soundfile.SoundFile(stream) as file:
-                samples, found = _samples(file, name), file.samplerate
+                found = file.samplerate
+                first = round(offset * found)
+                if 0 < file.frames <= first:
+                    raise ValueError(
+                        f"{name} lasts {file.frames / found:g} seconds, and offset={offset:g} is "
+                        "behind its end"
+                    )
+                if first:
+                    file.seek(first)
+                count = -1 if duration is None else round((offset + duration) * found) - first
+                samples = _samples(file, name, count)
         except soundfile.LibsndfileError as error:
             raise ValueError(f"{name} is not a readable audio file: {error.error_string}") from None
         except TypeError:  # its name ends with .raw
@@ -129,16 +149,17 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
     return Audio(np.ascontiguousarray(samples.T), found)
 
 
-def _samples(file: soundfile.SoundFile, name: str) -> np.ndarray:
-    """All samples ``(time, channels)`` of an open file."""
+def _samples(file: soundfile.SoundFile, name: str, count: int) -> np.ndarray:
+    """So many samples ``(time, channels)`` of an open file from where it is; -1 is all."""
     if file.frames >= _UNKNOWN:
         raise ValueError(f"{name} does not tell how long it is; convert it to WAV first")
+    wanted = file.frames if count < 0 else min(count, file.frames)
     check_memory(
-        f"{name}, which tells of {file.frames} samples in {file.channels} channel(s),",
-        8 * file.frames * file.channels,
+        f"{name}, which tells of {wanted} samples in {file.channels} channel(s),",
+        8 * wanted * file.channels,
         "cut it into shorter files, or repair its header",
     )
-    return file.read(dtype="float32", always_2d=True)
+    return file.read(count, dtype="float32", always_2d=True)
 
 
 def check_rate(what: str, rate: int) -> None:
@@ -316,7 +337,22 @@ def encode(
             f"{len(samples)} channel(s) at {rate} Hz cannot be written as {container} {subtype}: "
             f"{error.error_string}"
         ) from None
+    _forget_time(buffer)
     return buffer.getvalue()
+
+
+def _forget_time(wave: BytesIO) -> None:
+    """Clear the time of day in the chunk of peaks of a WAV file: equal sounds are equal files."""
+    with wave.getbuffer() as content:
+        place = 12 if bytes(content[:4]) == b"RIFF" else len(content)
+        while place + 16 <= len(content):
+            name = bytes(content[place : place + 4])
+            if name == b"PEAK":
+                content[place + 12 : place + 16] = bytes(4)
+            if name in (b"PEAK", b"data"):
+                return
+            size = int.from_bytes(content[place + 4 : place + 8], "little")
+            place += 8 + size + size % 2
 
 
 def write(

@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from phaserec._xp import as_int, to_numpy
 from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.following import sdr
 from phaserec.commands.inputs import Inputs
-from phaserec.commands.options import Beginning, Signals
+from phaserec.commands.options import Beginning
 from phaserec.commands.results import number
 from phaserec.problem import Problem
 from phaserec.solving import PreparedRun, prepare
@@ -52,7 +52,7 @@ class Recipe:
     @classmethod
     def chosen(
         cls,
-        signals: Signals,
+        alone: bool,
         beginning: Beginning,
         preset: str | None,
         algo: str | None,
@@ -63,7 +63,9 @@ class Recipe:
 
         Parameters
         ----------
-        signals, beginning : Signals, Beginning
+        alone : bool
+            Whether there is no mixture, for the algorithm where none is named.
+        beginning : Beginning
             Options.
         preset : str or None
             File of ``phaserec tune``.
@@ -89,7 +91,7 @@ class Recipe:
             from phaserec.tuning import presets  # has no part in other runs
 
             tuned = presets.read(preset)
-        default = tuned.algorithm if tuned else ("fast-griffin-lim" if signals.alone else "aux")
+        default = tuned.algorithm if tuned else ("fast-griffin-lim" if alone else "aux")
         entry = resolve(algo or default)
         hyper = entry.parse(words)
         if tuned is not None and entry.name == tuned.algorithm:
@@ -144,11 +146,13 @@ def scores(given: Inputs, start: np.ndarray, after: np.ndarray) -> dict[str, np.
     return columns
 
 
-def print_scores(given: Inputs, columns: Mapping[str, np.ndarray], stream: TextIO) -> None:
-    """The table of scores."""
-    width = max(len(name) for name in given.names) + 2
+def print_scores(
+    names: Sequence[str], columns: Mapping[str, Sequence[float] | np.ndarray], stream: TextIO
+) -> None:
+    """The table of scores in dB of sources."""
+    width = max(len(name) for name in names) + 2
     print(f"{'source':<{width}}" + "".join(f"  SDR {title}" for title in columns), file=stream)
-    for j, name in enumerate(given.names):
+    for j, name in enumerate(names):
         values = "".join(f"{score[j]:8.2f} dB" for score in columns.values())
         print(f"{name:<{width}}{values}", file=stream)
 
@@ -189,7 +193,7 @@ def document(
 def check_outputs(
     targets: Sequence[Path],
     others: Sequence[Path],
-    inputs: Sequence[str | Path],
+    inputs: Iterable[str | Path],
     subtype: str | None,
     no_overwrite: bool,
 ) -> None:
@@ -201,7 +205,7 @@ def check_outputs(
         Sounds; none for standard output.
     others : sequence of Path
         Other files.
-    inputs : sequence of str or Path
+    inputs : iterable of str or Path
         Files that are read.
     subtype : str or None
         Sample format.
@@ -252,6 +256,25 @@ def write(
     OSError
         If one cannot be written.
     """
+    sound = encoded(waveforms, rate, targets, subtype)
+    write_files([*targets, *pages], chain(sound, pages.values()))
+
+
+def encoded(
+    waveforms: np.ndarray, rate: int, targets: Sequence[Path], subtype: str | None
+) -> Iterator[bytes]:
+    """Contents of the files of sources, one after the other; warns of what is clipped.
+
+    Parameters
+    ----------
+    waveforms, rate, targets, subtype
+        As for :func:`write`.
+
+    Returns
+    -------
+    iterator of bytes
+        One for each target.
+    """
     peak = float(np.abs(waveforms).max())
     kind = audio.encoding(targets[0] if targets else Path("standard.wav"), subtype)[1]
     if peak > 1 and not audio.is_float(kind):
@@ -260,5 +283,4 @@ def write(
             file=sys.stderr,
         )
     sources = list(np.moveaxis(waveforms, 1, 0)) if targets else []
-    sound = audio.encoded(targets, sources, rate, subtype=subtype)
-    write_files([*targets, *pages], chain(sound, pages.values()))
+    return audio.encoded(targets, sources, rate, subtype=subtype)

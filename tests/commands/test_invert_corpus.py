@@ -1,4 +1,4 @@
-"""``phaserec invert`` of a folder: every example as if alone, whole, and in spite of the others."""
+"""``phaserec invert`` of a corpus: every example as if alone, whole, and in spite of the others."""
 
 import json
 import os
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from phaserec import audio
-from phaserec.commands import invert_folder
+from phaserec import STFT, audio
+from phaserec.corpus.mixtures import MixtureFolder
 
 RATE = 8000
 HOW = ["--algo", "misi", "--n-iter", 3, "--init", "random", "--seed", 3]
+MANY = [*HOW, "--jobs", 1]
 ITEMS = {"x": "xs/x", "y": "y", "z": "z"}
 
 
@@ -45,8 +46,13 @@ def written(top="out"):
 
 
 def sounds(top="out"):
-    """Names and samples; the files have the time of day in them."""
-    return {name: soundfile.read(Path(top) / name)[0].tolist() for name in written(top)}
+    """Names and bytes of the files of sound."""
+    return {name: content for name, content in written(top).items() if name.endswith(".wav")}
+
+
+def done(item):
+    """Files of an example that is done."""
+    return [f"{item}/a.wav", f"{item}/b.wav", f"{item}.json"]
 
 
 def alone(phaserec, folder, item, estimates, *more):
@@ -59,7 +65,7 @@ def alone(phaserec, folder, item, estimates, *more):
 
 
 def test_every_example_is_what_it_is_alone(phaserec, folder):
-    code, out, err = phaserec("invert", "all", *HOW, "-o", "out")
+    code, out, err = phaserec("invert", "all", *MANY, "-o", "out")
     assert (code, err) == (0, "")
     expected = {}
     for item in ITEMS.values():
@@ -74,8 +80,8 @@ def test_the_layouts_are_those_of_the_other_commands(phaserec, folder):
             place = Path("speakers") / source / f"{item}.wav"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes((folder / item / f"{name}.wav").read_bytes())
-    assert phaserec("invert", "all", *HOW, "-o", "out")[0] == 0
-    assert phaserec("invert", "speakers", *HOW, "-o", "other")[0] == 0
+    assert phaserec("invert", "all", *MANY, "-o", "out")[0] == 0
+    assert phaserec("invert", "speakers", *MANY, "-o", "other")[0] == 0
     renamed = {"a.wav": "s1.wav", "b.wav": "s2.wav"}
     expected = {name[:-5] + renamed[name[-5:]]: samples for name, samples in sounds().items()}
     assert sounds("other") == expected
@@ -86,7 +92,7 @@ def test_estimates_of_another_folder_are_scored_with_the_first(phaserec, folder)
         for name in "ab":
             samples = soundfile.read(folder / item / f"{name}.wav")[0]
             save(Path("guess") / item, **{name: 0.7 * samples})
-    args = ["invert", "all", "--estimates", "guess", *HOW, "-o", "out", "--json", "-"]
+    args = ["invert", "all", "--estimates", "guess", *MANY, "-o", "out", "--json", "-"]
     code, out, err = phaserec(*args)
     assert code == 0 and err.count("SDR given") == len(ITEMS)
     documents = json.loads(out)
@@ -104,12 +110,12 @@ def test_estimates_of_another_folder_are_scored_with_the_first(phaserec, folder)
 
 def test_a_broken_example_does_not_stop_the_others(phaserec, folder):
     (folder / "y" / "a.wav").write_text("no sound")
-    code, out, err = phaserec("invert", "all", *HOW, "-o", "out", "--json", "all.json")
+    code, out, err = phaserec("invert", "all", *MANY, "-o", "out", "--json", "all.json")
     assert code == 1
     first, last = err.splitlines()
     assert first.startswith("phaserec: y: ") and "not a readable audio file" in first
     assert last == "phaserec: 1 of 3 examples could not be done"
-    assert set(written()) == {"xs/x/a.wav", "xs/x/b.wav", "z/a.wav", "z/b.wav"}
+    assert set(written()) == {*done("xs/x"), *done("z")}
     assert not Path("out/y").exists() and len(out.splitlines()) == 4
     documents = {d["example"]: d for d in json.loads(Path("all.json").read_text())}
     assert "not a readable" in documents["y"]["error"] and "sources" in documents["z"]
@@ -119,33 +125,36 @@ def test_an_interrupted_run_leaves_what_is_done(phaserec, folder, monkeypatch):
     # Only one example is in memory: the next is read when the one before has been written.
     read, seen = audio.read, []
 
-    def noted(path):
+    def noted(path, **excerpt):
         if Path(path).parent.name == "z":
             raise KeyboardInterrupt
         seen.append((Path(path).parent.name, len(written()) if Path("out").exists() else 0))
-        return read(path)
+        return read(path, **excerpt)
 
     monkeypatch.setattr("phaserec.audio.read", noted)
-    code, _, err = phaserec("invert", "all", *HOW, "-o", "out", "--json", "all.json")
-    assert code == 130 and err.strip() == "phaserec: interrupted"
-    assert set(seen) == {("x", 0), ("y", 2)}
-    assert set(written()) == {"xs/x/a.wav", "xs/x/b.wav", "y/a.wav", "y/b.wav"}
+    code, _, err = phaserec("invert", "all", *MANY, "-o", "out", "--json", "all.json")
+    assert code == 130 and err.splitlines() == [
+        "phaserec: 2 of 3 done; the same command goes on from here",
+        "phaserec: interrupted",
+    ]
+    assert set(seen) == {("x", 0), ("y", 3)}
+    assert set(written()) == {*done("xs/x"), *done("y")}
     assert not Path("all.json").exists()
 
 
-def test_an_example_is_written_whole(phaserec, folder, monkeypatch):
+def test_a_full_disk_ends_the_run_and_leaves_whole_examples(phaserec, folder, monkeypatch):
+    # No other example could be written either.
     encode = audio.encode
 
     def encoded(samples, *args, **kwargs):
-        if np.shape(samples)[-1] == 3100 and Path("out/y").exists():
+        if np.shape(samples)[-1] == 3100:
             raise OSError(28, "No space left on device")
         return encode(samples, *args, **kwargs)
 
     monkeypatch.setattr("phaserec.audio.encode", encoded)
-    code, _, err = phaserec("invert", "all", *HOW, "-o", "out")
-    assert code == 1 and "No space left" in err
-    assert set(written()) == {"xs/x/a.wav", "xs/x/b.wav", "z/a.wav", "z/b.wav"}
-    assert not Path("out/y").exists()
+    code, _, err = phaserec("invert", "all", *MANY, "-o", "out")
+    assert (code, err) == (2, "phaserec: error: No space left on device\n")
+    assert set(written()) == set(done("xs/x")) and not Path("out/y").exists()
 
 
 @pytest.mark.parametrize(
@@ -176,7 +185,7 @@ def test_an_example_is_written_whole(phaserec, folder, monkeypatch):
 def test_bad_options_are_one_line_and_nothing_is_written(phaserec, folder, args, words):
     Path("empty").mkdir()
     before = written(".")
-    code, out, err = phaserec("invert", "all", *HOW, *args)
+    code, out, err = phaserec("invert", "all", *MANY, *args)
     assert (code, out) == (2, "")
     assert err.startswith("phaserec: error: ") and err.count("\n") == 1 and words in err, err
     assert written(".") == before
@@ -184,7 +193,7 @@ def test_bad_options_are_one_line_and_nothing_is_written(phaserec, folder, args,
 
 def test_folders_without_examples(phaserec, tmp_path):
     save(tmp_path / "some", a=np.ones(100), b=np.ones(100))
-    code, out, err = phaserec("invert", "some", *HOW)
+    code, out, err = phaserec("invert", "some", *MANY)
     assert (code, out) == (2, "") and "some holds no mixtures with their sources" in err
 
 
@@ -192,18 +201,16 @@ def test_inputs_and_what_is_to_stay_are_not_replaced(phaserec, folder):
     Path("out/z").mkdir(parents=True)
     os.link(folder / "y" / "a.wav", "out/z/b.wav")
     before = written(".")
-    code, _, err = phaserec("invert", "all", *HOW, "-o", "out")
+    code, _, err = phaserec("invert", "all", *MANY, "-o", "out")
     assert code == 2 and "is one of the input files" in err
     Path("out/z/b.wav").unlink()
     Path("out/z/b.wav").write_text("mine")
-    code, _, err = phaserec("invert", "all", *HOW, "-o", "out", "--no-overwrite")
+    code, _, err = phaserec("invert", "all", *MANY, "-o", "out", "--no-overwrite")
     assert code == 2 and "--no-overwrite" in err
     assert set(written(".")) == set(before) and Path("out/z/b.wav").read_text() == "mine"
 
 
 def test_names_that_some_systems_take_for_one(folder):
-    stft = invert_folder.STFT(256)
     (folder / "z").rename(folder / "Y")
-    found = invert_folder.MixtureFolder(folder, stft)
-    places = invert_folder._places(found, "out")
-    assert len({str(place[0]).casefold() for place in places}) == 3
+    names = [entry.name for entry in MixtureFolder(folder, STFT(256)).entries]
+    assert len({name.casefold() for name in names}) == 3
