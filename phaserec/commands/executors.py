@@ -64,8 +64,10 @@ def opened(jobs: int | None, scheduler: str | None, count: int) -> Iterator[tupl
 def _cluster(address: str) -> Iterator[tuple[Executor, int]]:
     from distributed import Client  # an extra
 
-    for name in ("distributed", "tornado"):  # they would tell the end of a cluster at length
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # They would tell the end of a cluster at length, and each part has a level of its own.
+    for name in logging.root.manager.loggerDict:
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:

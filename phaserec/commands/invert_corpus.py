@@ -70,8 +70,9 @@ def run(
         check_device(recipe.beginning.device)
     top = _output(output, signals, corpus)
     work = InvertItem(
-        recipe.algorithm,
+        recipe.algorithm.base,
         recipe.n_iter,
+        recipe.algorithm.given,
         stft=STFT() if recipe.transform is None else recipe.transform,
         init=recipe.beginning.init,
         seed=recipe.seed,
@@ -106,6 +107,7 @@ def run(
     except KeyboardInterrupt:
         _note(f"{progress.done} of {total} done; the same command goes on from here")
         raise
+    remove_abandoned(top)  # of processes that were killed in this run
     if json_file is not None:
         ordered = [documents[entry.name] for entry in shard(iter(entries), place)]
         write_results({json_file: as_json(ordered)})

@@ -1,7 +1,7 @@
 """One inversion of many: a function of an entry of a corpus that can be pickled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from phaserec._files import distinct
-from phaserec._xp import to_numpy
-from phaserec.algorithms import Configured, configure
 from phaserec._typing import Value
+from phaserec._xp import to_numpy
+from phaserec.algorithms import Algorithm, configure
 from phaserec.commands.inputs import Inputs, check_mixing, load, typed_transform
 from phaserec.commands.options import Beginning, Signals, Transform
 from phaserec.commands.recovering import Recipe, document, encoded, scores
@@ -32,8 +32,9 @@ class InvertItem:
 
     Parameters
     ----------
-    algorithm : str or Configured
-        Name of the algorithm.
+    algorithm : str or Algorithm
+        Name of the algorithm; one of one's own as it is registered, which is pickled by the name
+        of its module.
     n_iter : int, default 20
         Number of iterations.
     hyper : mapping of str to Value
@@ -67,7 +68,7 @@ class InvertItem:
     'misi'
     """
 
-    algorithm: str | Configured = "aux"
+    algorithm: str | Algorithm = "aux"
     n_iter: int = 20
     hyper: Mapping[str, Value] = field(default_factory=dict)
     stft: STFT = field(default_factory=STFT)
@@ -81,10 +82,13 @@ class InvertItem:
     def __post_init__(self) -> None:
         self._recipe  # noqa: B018  what is wrong is told at once
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is made of the settings has functions that cannot be pickled.
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
     @cached_property
     def _recipe(self) -> Recipe:
-        given = self.algorithm
-        chosen = given if isinstance(given, Configured) else configure(given, dict(self.hyper))
+        chosen = configure(self.algorithm, dict(self.hyper))
         options = {name: getattr(self, name) for name in Beginning.names()}
         return Recipe(chosen, self.n_iter, Beginning(options), self.seed, None)
 

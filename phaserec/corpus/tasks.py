@@ -116,7 +116,7 @@ class Task:
         Raises
         ------
         ValueError, OSError
-            If it cannot be done; nothing of it is there then.
+            If it cannot be done; nothing new is there then.
         """
         place = self.record_path(entry)
         known = _read(place)
