@@ -102,7 +102,7 @@ def _results(function: Callable[[Any], Any], items: Sequence[Any], jobs: int) ->
         pool.kill()
 
 
-class ProcessDied(RuntimeError):
+class ProcessDied(ChildProcessError):
     """The process of a call ended before the call did."""
 
 
@@ -254,6 +254,8 @@ def _one_thread() -> Iterator[None]:
 
 def one_thread() -> None:
     """Leave the other processors to the other jobs: the kernel takes one from here on."""
+    if os.environ.get("NUMBA_NUM_THREADS") == "1":  # as here, and there may be no kernel to load
+        return
     import numba
 
     numba.set_num_threads(1)
