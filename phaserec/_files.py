@@ -20,7 +20,7 @@ _MOST_SETTINGS = 1 << 28
 _PART = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part")
 
 
-def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
+def write_files(paths: Sequence[Path], contents: Iterable[bytes], *, sync: bool = True) -> None:
     """Write files, all of them or none: to temporary names first, then renamed.
 
     What is no ordinary file, such as a device or a pipe, is written to and not replaced; a link
@@ -33,6 +33,9 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         Where to write.
     contents : iterable of bytes
         One for each path, asked for one after the other.
+    sync : bool, default True
+        Whether they are on the disk before they get their names, or a crash of the machine may
+        leave an empty file; that takes some milliseconds for each.
 
     Raises
     ------
@@ -56,8 +59,9 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
                 continue
             with part.open("wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # or a crash of the machine leaves an empty file
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
         for part, target in zip(parts, targets, strict=True):
             if part is not None:
                 part.replace(target)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -269,7 +270,7 @@ def encoding(path: Path, subtype: str | None = None) -> tuple[str, str]:
         raise ValueError(
             f"{path} does not end like an audio file; use one of {', '.join(_CONTAINERS)}"
         )
-    known = list(soundfile.available_subtypes(container))
+    known = _subtypes(container)
     if path.suffix.lower() == ".opus":
         known = ["OPUS"]
     if subtype is None:
@@ -280,6 +281,11 @@ def encoding(path: Path, subtype: str | None = None) -> tuple[str, str]:
             f"subtype={subtype!r} is not one of those of {path.suffix} files: {', '.join(known)}"
         )
     return container, subtype
+
+
+@cache
+def _subtypes(container: str) -> list[str]:
+    return list(soundfile.available_subtypes(container))
 
 
 def is_float(subtype: str) -> bool:

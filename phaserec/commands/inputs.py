@@ -432,16 +432,22 @@ def check_mixing(algorithms: Sequence[Configured], given: Inputs) -> None:
     ValueError
         If one of them mixes, and there is one source.
     """
-    mixing = ", ".join(a.base.name for a in algorithms if needs_mixture(a))
-    if given.mixture is None or not mixing:
+    if given.mixture is None:
         return
-    if len(given.names) == 1:
+    single = len(given.names) == 1
+    missed = given.estimates is not None and given.mixing_error > _MISSED
+    # Asked only where it matters, since it takes some milliseconds.
+    asked = algorithms if single or missed else ()
+    mixing = ", ".join(a.base.name for a in asked if needs_mixture(a))
+    if not mixing:
+        return
+    if single:
         raise ValueError(
             f"{mixing} makes sources that sum to MIXTURE, and with one of them that is MIXTURE "
             "itself; add --remainder to take the rest as a second source, name estimates of all, "
             "or use --algo griffin-lim"
         )
-    if given.estimates is not None and given.mixing_error > _MISSED:
+    if missed:
         print(
             f"phaserec: warning: the estimates leave {given.mixing_error:.1f} dB of the mixture, "
             f"which {mixing} spreads over them; --remainder takes it as one more source, and "

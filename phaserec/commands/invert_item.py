@@ -96,6 +96,10 @@ class InvertItem:
     def _chosen(self) -> Transform:
         return Transform(dict.fromkeys(Transform.names()) | dict(self.typed))
 
+    @cached_property
+    def _transform(self) -> STFT:
+        return typed_transform(self._chosen, self.stft)
+
     @property
     def settings(self) -> dict[str, Any]:
         """All that a result depends on beside its entry, as JSON has it."""
@@ -150,7 +154,7 @@ class InvertItem:
     def _inputs(self, entry: Entry) -> Inputs:
         if entry.magnitudes is not None:
             return self._magnitudes(entry)
-        stft = typed_transform(self._chosen, self.stft)
+        stft = self._transform
         whole = entry.read()
         if entry.alone:
             waves = whole.samples[:, None]

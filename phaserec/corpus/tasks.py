@@ -143,9 +143,11 @@ class Task:
         for name in set(known.get("outputs", ())) - set(made.files):
             with suppress(OSError):
                 (Path(self.output) / name).unlink()
-        # In this order they get their names.
+        # In this order they get their names. A file that a crash of the machine leaves empty is not
+        # as long as its record says, or has none, and is made again: that is cheaper than waiting
+        # for the disk with every entry.
         targets = [*(Path(self.output) / name for name in made.files), place]
-        write_files(targets, [*made.files.values(), text.encode()])
+        write_files(targets, [*made.files.values(), text.encode()], sync=False)
         return Record(entry.name, made.document, tuple(made.files), False)
 
     def record_path(self, entry: Entry) -> Path:
