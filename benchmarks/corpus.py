@@ -2,9 +2,9 @@
 
 Short mixtures of two sources are written to a folder with a manifest. *Overhead* is the time of an
 entry by its task, in this process, minus that of its work alone: digests, files, records, and the
-reading of the manifest; in turn, so that both share the machine's moods. *Found* is an entry that is
-done already. *Throughput* is that of the command with one process for each core over that with one,
-both of their own, without their start.
+reading of the manifest; in turn, so that both share the machine's moods. *Found* is an entry that
+is done already. *Throughput* compares the entries that several processes do in a time with those of
+one process, without their start.
 
     python benchmarks/corpus.py [--count 10000] [--seconds 0.25] [--jobs 2] [--json figures.json]
 """
@@ -13,9 +13,11 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 
+import _timing
 import numpy as np
 import soundfile
 
@@ -56,7 +58,7 @@ def timed(entries: Iterator[Entry], task: Task, size: int) -> Iterator[tuple[flo
         yield middle - begin, time.perf_counter() - middle
 
 
-def finish(task: Task, entries, executor, window: int) -> float:
+def finish(task: Task, entries: Iterable[Entry], executor: Executor, window: int) -> float:
     """Seconds to do all; an entry that fails ends the benchmark."""
     begin = time.perf_counter()
     for entry, outcome in run(task, entries, executor, window=window):
@@ -106,8 +108,7 @@ def main() -> None:
     }
     for name, value in figures.items():
         print(f"{name:>16} {value:10.3f}")
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(figures, indent=1))
+    _timing.save(arguments.json, figures)
 
 
 if __name__ == "__main__":

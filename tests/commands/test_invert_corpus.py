@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 import soundfile
 
 from phaserec import STFT, audio
+from phaserec._files import remove_abandoned
 from phaserec.corpus.mixtures import MixtureFolder
 
 RATE = 8000
@@ -214,3 +219,127 @@ def test_names_that_some_systems_take_for_one(folder):
     (folder / "z").rename(folder / "Y")
     names = [entry.name for entry in MixtureFolder(folder, STFT(256)).entries]
     assert len({name.casefold() for name in names}) == 3
+
+
+# Manifests, resuming, and what works on a corpus --------------------------------------------------
+
+
+@pytest.fixture
+def manifest(folder):
+    """The same three mixtures as lines."""
+    rows = [
+        {
+            "id": item,
+            "audio_filepath": f"all/{item}/mixture.wav",
+            "estimates": {name: f"all/{item}/{name}.wav" for name in "ab"},
+        }
+        for item in sorted(ITEMS.values())
+    ]
+    Path("m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return "m.jsonl"
+
+
+@pytest.fixture
+def expected(phaserec, folder):
+    """All files of an uninterrupted run of the folder in this process."""
+    assert phaserec("invert", "--batch", "all", *MANY, "-o", "whole")[0] == 0
+    return written("whole")
+
+
+def test_a_manifest_gives_the_files_of_the_folder(phaserec, expected, manifest):
+    code, out, err = phaserec("invert", "--batch", manifest, *MANY, "-o", "out", "--json", "-")
+    assert (code, err.count("out/"), written()) == (0, 6, expected)
+    again = phaserec("invert", "--batch", manifest, *MANY, "-o", "out", "--json", "-")
+    assert again == (0, out, "phaserec: 3 of 3 were done before\n") and written() == expected
+
+
+def test_what_is_missing_or_changed_is_done(phaserec, expected, folder):
+    assert phaserec("invert", "all", *MANY, "-o", "out")[0] == 0
+    Path("out/y/a.wav").unlink()
+    code, out, err = phaserec("invert", "all", *MANY, "-o", "out")
+    assert (code, out.split()) == (0, ["out/y/a.wav", "out/y/b.wav"])
+    assert err == "phaserec: 2 of 3 were done before\n" and written() == expected
+    assert len(phaserec("invert", "all", *MANY, "--n-iter", 4, "-o", "out")[1].split()) == 6
+    code, _, err = phaserec("invert", "all", *MANY, "-o", "out", "--no-overwrite")
+    assert code == 1 and err.count("other settings or inputs") == 3
+
+
+def test_shards_make_the_whole(phaserec, expected, manifest):
+    names = []
+    for part in ("1/2", "2/2"):
+        args = ["--batch", manifest, *MANY, "-o", "out", "--shard", part, "--json", "part.json"]
+        assert phaserec("invert", *args)[0] == 0
+        names.append([d["example"] for d in json.loads(Path("part.json").read_text())])
+    assert names == [["xs/x", "z"], ["y"]] and written() == expected
+
+
+def test_recordings_by_themselves_and_magnitudes(phaserec, folder):
+    sound = soundfile.read(folder / "y" / "a.wav", dtype="float32")[0]
+    np.savez("v.npz", a=np.abs(STFT()(sound)), sr=RATE, length=len(sound))
+    Path("m.csv").write_text(
+        "id,audio_filepath,magnitudes,offset,duration\nwhole,all/y/a.wav,,,\n"
+        "part,all/y/a.wav,,0.1,0.2\nvalues,,v.npz,,\n"
+    )
+    args = ["--batch", "m.csv", "--n-iter", 3, "--jobs", 1, "-o", "out", "--json", "all.json"]
+    assert phaserec("invert", *args)[0] == 0
+    whole, part, values = json.loads(Path("all.json").read_text())
+    assert whole["algorithm"] == "fast-griffin-lim" and part["length"] == 0.2 * RATE
+    one, other = (soundfile.read(d["sources"][0]["file"])[0] for d in (whole, values))
+    assert np.array_equal(one, other) and len(one) == len(sound)
+
+
+@pytest.mark.parametrize(("kind", "code"), [("SIGKILL", -9), ("SIGINT", 130)])
+def test_a_run_that_is_killed_goes_on(phaserec, expected, manifest, kind, code):
+    args = ["invert", "--batch", manifest, *map(str, HOW), "-o", "out"]
+    call = [sys.executable, "-m", "phaserec", *args, "--jobs", "2"]
+    # Killed as soon as there is something, which is as a rule between two examples or in one.
+    with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as process:
+        while not Path("out").exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(getattr(signal, kind))
+        err = process.communicate()[1]
+    assert process.returncode in (code, 0) and "Traceback" not in err, err
+    for name, content in written().items():
+        assert name.endswith(".part") or content == expected[name]
+    # Processes whose parent was killed end what they are at, beside the run that goes on.
+    assert phaserec(*args, "--jobs", 1)[0] == 0
+    until = time.monotonic() + 30
+    while written() != expected and time.monotonic() < until:
+        time.sleep(0.1)
+        remove_abandoned("out")
+    assert written() == expected
+
+
+def test_a_cluster_gives_the_same_and_its_end_is_told(phaserec, expected, manifest):
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    how = {"n_workers": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**how) as cluster:
+        address = cluster.scheduler_address
+        args = ["--batch", manifest, *HOW, "-o", "out", "--scheduler", address]
+        assert phaserec("invert", *args)[0] == 0
+    assert written() == expected
+    code, out, err = phaserec("invert", *args)
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "does not answer" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["all", "--batch", "m.jsonl"], "name one of them"),
+        (["--batch", "m.jsonl", "--estimates", "all"], "--estimates goes with a folder"),
+        (["--batch", "m.jsonl", "--shard", "3/2"], "--shard 3/2 must be I/N"),
+        (["--batch", "m.jsonl", "--shard", "2"], "--shard 2 must be I/N"),
+        (["--batch", "m.jsonl", "--jobs", 0], "--jobs=0"),
+        (["--batch", "m.jsonl", "--jobs", 1, "--scheduler", "tcp://x:1"], "name one"),
+        (["--batch", "m.jsonl", "--mel", "m.npz"], "leave --batch out"),
+        (["--batch", "gone.csv"], "gone.csv: no such file"),
+        (["--batch", "m.jsonl", "--json", "out/y.json", "-o", "out"], "named for two outputs"),
+        (["--jobs", 2], "--jobs is about a corpus"),
+    ],
+)
+def test_bad_options_of_a_corpus(phaserec, manifest, args, words):
+    before = written(".")
+    code, out, err = phaserec("invert", *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("phaserec: error: ") and err.count("\n") == 1 and words in err, err
+    assert written(".") == before
