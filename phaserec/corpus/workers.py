@@ -205,7 +205,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other,), daemon=True)
-        with _one_thread():
+        with _one_thread(), _no_interrupt():
             self._process.start()
         other.close()  # or the end of the process would go unseen
 
@@ -252,6 +252,19 @@ def _one_thread() -> Iterator[None]:
                     os.environ[name] = value
 
 
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """What is started inside does not hear Ctrl-C, also before it can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def one_thread() -> None:
     """Leave the other processors to the other jobs: the kernel takes one from here on."""
     if os.environ.get("NUMBA_NUM_THREADS") == "1":  # as here, and there may be no kernel to load
@@ -267,12 +280,12 @@ def _serve(connection: Connection) -> None:
     while True:
         try:
             call = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):  # the parent has ended this, or was killed
             return
         outcome = _outcome(call)
         try:
             connection.send(outcome)
-        except BrokenPipeError:  # the parent has gone
+        except ConnectionError:
             return
         except Exception as error:  # it cannot be pickled
             connection.send((None, RuntimeError(f"{type(error).__name__}: {error}")))
