@@ -22,8 +22,9 @@ import numpy as np
 import soundfile
 
 from phaserec import InvertItem
-from phaserec.corpus import Entry, Failed, Manifest, Processes, Task, run
+from phaserec.corpus import Entry, Failed, Manifest, Task, run
 from phaserec.corpus.running import Here
+from phaserec.corpus.workers import Processes
 
 RATE = 16000
 

@@ -223,10 +223,9 @@ def _unrecorded(task: Task, entries: Iterable[Entry]) -> Iterator[Path]:
 
 def _told(record: Record, top: Path) -> dict[str, Any]:
     """The document of an example, with the paths of its files as they can be opened."""
-    sources = [
-        source | {"file": str(top / source["file"])} for source in record.document["sources"]
-    ]
-    return {**record.document, "sources": sources}
+    document: dict[str, Any] = {**record.document}
+    sources = [s | {"file": str(top / s["file"])} for s in document["sources"]]
+    return document | {"sources": sources}
 
 
 def _print(told: dict[str, Any], stream: Any) -> None:

@@ -77,7 +77,7 @@ class InvertItem:
     device: str = "cpu"
     machine: str = KERNEL
     subtype: str | None = None
-    typed: Mapping[str, Any] = field(default_factory=dict)
+    typed: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._recipe  # noqa: B018  what is wrong is told at once
@@ -101,7 +101,7 @@ class InvertItem:
         return typed_transform(self._chosen, self.stft)
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """All that a result depends on beside its entry, as JSON has it."""
         algorithm = self._recipe.algorithm
         plain = (int, float, str, type(None))

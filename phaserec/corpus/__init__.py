@@ -3,18 +3,16 @@
 from phaserec.corpus.entries import Entry, shard
 from phaserec.corpus.manifests import Manifest
 from phaserec.corpus.running import run
-from phaserec.corpus.tasks import Made, Record, Task, Work
-from phaserec.corpus.workers import Failed, Processes
+from phaserec.corpus.tasks import Made, Record, Task
+from phaserec.corpus.workers import Failed
 
 __all__ = [
     "Entry",
     "Failed",
     "Made",
     "Manifest",
-    "Processes",
     "Record",
     "Task",
-    "Work",
     "run",
     "shard",
 ]

@@ -33,14 +33,14 @@ class Made:
     """
 
     files: Mapping[str, bytes]
-    document: Mapping[str, Any]
+    document: Mapping[str, object]
 
 
 class Work(Protocol):
     """What is done to every entry; it is pickled, and equal entries give equal bytes."""
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Mapping[str, object]:
         """All that results depend on beside entries and the program, as JSON has it."""
         ...
 
@@ -66,7 +66,7 @@ class Record:
     """
 
     name: str
-    document: Mapping[str, Any]
+    document: Mapping[str, object]
     files: tuple[str, ...]
     found: bool
 

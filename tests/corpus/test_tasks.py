@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from phaserec._files import remove_abandoned
-from phaserec.corpus import Entry, Failed, Made, Processes, Task, run
+from phaserec.corpus import Entry, Failed, Made, Task, run
 from phaserec.corpus.running import Here
+from phaserec.corpus.workers import Processes
 
 
 @dataclass(frozen=True)
