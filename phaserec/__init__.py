@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "InvertItem": "phaserec.commands.invert_item",
     "STFT": "phaserec.stft",
     "Problem": "phaserec.problem",
     "algorithm": "phaserec.algorithms",
     "algorithms": "phaserec.algorithms",
     "audio": "phaserec.audio",
+    "corpus": "phaserec.corpus",
     "evaluation": "phaserec.evaluation",
     "griffinlim": "phaserec.api",
     "inverse": "phaserec.inverse",
@@ -41,6 +43,7 @@ __all__ = [*sorted(_HOME), "__version__"]
 if TYPE_CHECKING:
     from phaserec import algorithms as algorithms
     from phaserec import audio as audio
+    from phaserec import corpus as corpus
     from phaserec import evaluation as evaluation
     from phaserec import inverse as inverse
     from phaserec import measures as measures
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from phaserec.api import invert as invert
     from phaserec.api import invert_blocks as invert_blocks
     from phaserec.api import misi as misi
+    from phaserec.commands.invert_item import InvertItem as InvertItem
     from phaserec.inverse import mel_to_audio as mel_to_audio
     from phaserec.inverse import mel_to_stft as mel_to_stft
     from phaserec.inverse import mfcc_to_audio as mfcc_to_audio

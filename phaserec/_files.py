@@ -1,9 +1,13 @@
 """Files are written whole or not at all, under plain names, and never over what is read."""
 
+import hashlib
 import os
+import platform
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +16,11 @@ from typing import BinaryIO
 _BLOCK = 1 << 20
 _MOST = 1 << 32
 _MOST_SETTINGS = 1 << 28
+# Temporary names tell of the machine and the process that write them.
+_PART = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part")
 
 
-def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
+def write_files(paths: Sequence[Path], contents: Iterable[bytes], *, sync: bool = True) -> None:
     """Write files, all of them or none: to temporary names first, then renamed.
 
     What is no ordinary file, such as a device or a pipe, is written to and not replaced; a link
@@ -27,6 +33,9 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         Where to write.
     contents : iterable of bytes
         One for each path, asked for one after the other.
+    sync : bool, default True
+        Whether they are on the disk before they get their names, or a crash of the machine may
+        leave an empty file; that takes some milliseconds for each.
 
     Raises
     ------
@@ -34,7 +43,7 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
         If a file cannot be written, or is a folder.
     """
     streams: list[tuple[Path, bytes]] = []
-    with replacing(paths) as places:
+    with replacing(paths, sync=sync) as places:
         for place, content in zip(places, contents, strict=True):
             if _is_special(place):
                 streams.append((place, content))
@@ -48,7 +57,7 @@ def write_files(paths: Sequence[Path], contents: Iterable[bytes]) -> None:
 
 
 @contextmanager
-def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def replacing(paths: Sequence[Path], *, sync: bool = True) -> Iterator[list[Path]]:
     """Temporary names for files, which become theirs at the end, all of them or none.
 
     What is no ordinary file keeps its name; links and folders are as for :func:`write_files`.
@@ -57,6 +66,8 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     ----------
     paths : sequence of Path
         Files to write.
+    sync : bool, default True
+        As for :func:`write_files`.
 
     Yields
     ------
@@ -73,8 +84,7 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
         if target.is_dir():
             raise IsADirectoryError(f"{path} is a folder; name a file")
     places = [
-        path if _is_special(path) else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        for path in targets
+        path if _is_special(path) else path.with_name(_temporary(path.name)) for path in targets
     ]
     parts = [
         (place, target) for place, target in zip(places, targets, strict=True) if place != target
@@ -85,8 +95,9 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
             _make_folder(target.parent, made)
         yield places
         for part, _ in parts:
-            with part.open("rb") as file:
-                os.fsync(file.fileno())  # or a crash of the machine leaves an empty file
+            if sync:
+                with part.open("rb") as file:
+                    os.fsync(file.fileno())
         for part, target in parts:
             part.replace(target)
     finally:
@@ -100,6 +111,45 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
 def _is_special(path: Path) -> bool:
     """Whether a path is a device or a pipe."""
     return path.exists() and not path.is_file()
+
+
+def remove_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that killed processes of this machine left below a folder.
+
+    Those of running processes and of other machines, which may be running, stay.
+
+    Parameters
+    ----------
+    folder : str or path
+        The folder; it need not exist.
+    """
+    if os.name == "nt":  # whether a process runs cannot be asked without ending it
+        return
+    for place, _, files in os.walk(folder):
+        for name in files:
+            found = _PART.fullmatch(name)
+            if found and found[1] == _machine() and not _runs(int(found[2])):
+                with suppress(OSError):
+                    os.unlink(os.path.join(place, name))
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.part"
+
+
+@cache
+def _machine() -> str:
+    return hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 _EXTRAS = {
     "PIL": "report",
     "accelerate": "unfolded",
+    "distributed": "dask",
     "jinja2": "report",
     "matplotlib": "plot",
     "museval": "eval",
@@ -37,6 +38,38 @@ def remedy(error: ModuleNotFoundError) -> str | None:
     if package not in _EXTRAS:
         return None
     return f"this needs the package {package}: pip install 'phaserec[{_EXTRAS[package]}]'"
+
+
+# What its message alone explains; of anything else the kind has to be told.
+_EXPLAINED = (ValueError, OSError, ImportError)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line.
+
+    Parameters
+    ----------
+    error : Exception
+        The error.
+
+    Returns
+    -------
+    str
+        Its message, with the name of its kind where that is needed to understand it.
+    """
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        text = f"out of memory ({text or 'no more to be had'}); use shorter or fewer files"
+    elif not is_explained(error):
+        text = f"{type(error).__name__}: {text}"
+    return " ".join(text.split())
+
+
+def is_explained(error: Exception) -> bool:
+    """Whether an error is one that its message explains."""
+    return isinstance(error, _EXPLAINED) and bool(str(error))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
@@ -105,8 +106,14 @@ class Audio:
         return drawn + player + (f" the first {_HEARD} s" if cut else "")
 
 
-def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
-    """Read an audio file, or standard input for ``"-"``.
+def read(
+    source: str | os.PathLike,
+    *,
+    rate: int | None = None,
+    offset: float = 0.0,
+    duration: float | None = None,
+) -> Audio:
+    """Read an audio file or an excerpt of it, or standard input for ``"-"``.
 
     Parameters
     ----------
@@ -114,6 +121,10 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
         File in any format that libsndfile reads, or ``"-"``.
     rate : int, optional
         Sample rate in Hz to convert to; default the file's.
+    offset : float, default 0
+        Where to begin, in seconds.
+    duration : float, optional
+        Seconds to read; default to the end. What a file lacks of them, as by rounding, is left out.
 
     Returns
     -------
@@ -123,7 +134,7 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
     Raises
     ------
     ValueError
-        If the file is not audio, is empty or holds non-finite samples.
+        If the file is not audio, is empty or ends before the excerpt, or holds non-finite samples.
     OSError
         If it cannot be opened.
     """
@@ -132,7 +143,17 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
     with stream:
         try:
             with soundfile.SoundFile(stream) as file:
-                samples, found = _samples(file, name), file.samplerate
+                found = file.samplerate
+                first = round(offset * found)
+                if 0 < file.frames <= first:
+                    raise ValueError(
+                        f"{name} lasts {file.frames / found:g} seconds, and offset={offset:g} is "
+                        "behind its end"
+                    )
+                if first:
+                    file.seek(first)
+                count = -1 if duration is None else round((offset + duration) * found) - first
+                samples = _samples(file, name, count)
         except soundfile.LibsndfileError as error:
             raise ValueError(f"{name} is not a readable audio file: {error.error_string}") from None
         except TypeError:  # its name ends with .raw
@@ -147,16 +168,17 @@ def read(source: str | os.PathLike, *, rate: int | None = None) -> Audio:
     return Audio(np.ascontiguousarray(samples.T), found)
 
 
-def _samples(file: soundfile.SoundFile, name: str) -> np.ndarray:
-    """All samples ``(time, channels)`` of an open file."""
+def _samples(file: soundfile.SoundFile, name: str, count: int) -> np.ndarray:
+    """So many samples ``(time, channels)`` of an open file from where it is; -1 is all."""
     if file.frames >= _UNKNOWN:
         raise ValueError(f"{name} does not tell how long it is; convert it to WAV first")
+    wanted = file.frames if count < 0 else min(count, file.frames)
     check_memory(
-        f"{name}, which tells of {file.frames} samples in {file.channels} channel(s),",
-        8 * file.frames * file.channels,
+        f"{name}, which tells of {wanted} samples in {file.channels} channel(s),",
+        8 * wanted * file.channels,
         "cut it into shorter files, or repair its header",
     )
-    return file.read(dtype="float32", always_2d=True)
+    return file.read(count, dtype="float32", always_2d=True)
 
 
 class Reader:
@@ -470,7 +492,7 @@ def encoding(path: Path, subtype: str | None = None) -> tuple[str, str]:
         raise ValueError(
             f"{path} does not end like an audio file; use one of {', '.join(_CONTAINERS)}"
         )
-    known = list(soundfile.available_subtypes(container))
+    known = _subtypes(container)
     if path.suffix.lower() == ".opus":
         known = ["OPUS"]
     if subtype is None:
@@ -481,6 +503,11 @@ def encoding(path: Path, subtype: str | None = None) -> tuple[str, str]:
             f"subtype={subtype!r} is not one of those of {path.suffix} files: {', '.join(known)}"
         )
     return container, subtype
+
+
+@cache
+def _subtypes(container: str) -> list[str]:
+    return list(soundfile.available_subtypes(container))
 
 
 def is_float(subtype: str) -> bool:
@@ -538,7 +565,22 @@ def encode(
             f"{len(samples)} channel(s) at {rate} Hz cannot be written as {container} {subtype}: "
             f"{error.error_string}"
         ) from None
+    _forget_time(buffer)
     return buffer.getvalue()
+
+
+def _forget_time(wave: BytesIO) -> None:
+    """Clear the time of day in the chunk of peaks of a WAV file: equal sounds are equal files."""
+    with wave.getbuffer() as content:
+        place = 12 if bytes(content[:4]) == b"RIFF" else len(content)
+        while place + 16 <= len(content):
+            name = bytes(content[place : place + 4])
+            if name == b"PEAK":
+                content[place + 12 : place + 16] = bytes(4)
+            if name in (b"PEAK", b"data"):
+                return
+            size = int.from_bytes(content[place + 4 : place + 8], "little")
+            place += 8 + size + size % 2
 
 
 def write(

@@ -13,6 +13,7 @@ from phaserec import __version__
 from phaserec.commands.console import run_command
 from phaserec.commands.options import (
     beginning_options,
+    corpus_options,
     json_option,
     mel_options,
     report_option,
@@ -35,6 +36,7 @@ def cli() -> None:
 
 @cli.command(cls=InversionCommand)
 @signal_options
+@corpus_options
 @click.option("--preset", metavar="FILE", help="Settings of phaserec tune; other options override.")
 @click.option("--algo", metavar="NAME", help="Algorithm [aux; alone: fast-griffin-lim].")
 @click.option("--n-iter", type=int, help="Number of iterations [20].")
@@ -66,10 +68,12 @@ def invert(**options: Any) -> None:
     phases on the way to a sound that has the values (--fixed: they do not). --analyse magnitudes
     forgets the phases of MIXTURE and finds them again, to hear what an algorithm does.
 
-    A folder as MIXTURE holds many examples, arranged as for evaluate and tune: mixtures, and the
-    recordings of their sources. Those are the estimates; where --estimates names another folder,
-    that has them, and the recordings are the references. Results are DIR/EXAMPLE/SOURCE.wav. The
-    exit code is 1 if some examples could not be done (standard error says which and why).
+    A folder as MIXTURE is the same as --batch FOLDER. It holds many examples, arranged as for
+    evaluate and tune: mixtures, and the recordings of their sources. Those are the estimates; where
+    --estimates names another folder, that has them, and the recordings are the references. Results
+    are DIR/EXAMPLE/SOURCE.wav, with a record in DIR/EXAMPLE.json; what is done already, with the
+    same settings and inputs, is not done again. The exit code is 1 if some examples could not be
+    done (standard error says which and why).
     """
     from phaserec.commands.invert import run
 

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 import click
 
+from phaserec._words import is_explained, one_line
+
 # Seconds of a run without a progress bar.
 _PATIENCE = 0.5
-# What its message alone explains; of anything else the kind has to be told.
-_EXPLAINED = (click.ClickException, ValueError, OSError, ImportError)
 # Exit codes of signals that ask to stop, as shells know them; Windows has one of the two.
 _ENDINGS = {
     getattr(signal, name): 128 + number
@@ -63,7 +63,7 @@ def run_command(command: click.Command, program: str, args: Sequence[str] | None
     except Exception as error:
         if debug:
             raise
-        _end(f"{program}: error: {one_line(error)}", 2)
+        _end(f"{program}: error: {_one_line(error)}", 2)
 
 
 def _open_closed_streams() -> None:
@@ -174,13 +174,9 @@ def command_line() -> str:
     return str(click.get_current_context().find_root().obj)
 
 
-def one_line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """What an error says, in one line."""
-    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        text = f"out of memory ({text or 'no more to be had'}); use shorter or fewer files"
-    elif not isinstance(error, _EXPLAINED) or not text:
-        text = f"{type(error).__name__}: {text} (--debug shows where)"
-    return " ".join(text.split())
+    if isinstance(error, click.ClickException):
+        return " ".join(error.format_message().split())
+    known = isinstance(error, MemoryError) or is_explained(error)
+    return one_line(error) + ("" if known else " (--debug shows where)")

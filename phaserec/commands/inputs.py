@@ -439,10 +439,11 @@ def check_mixing(algorithms: Sequence[Configured], given: Inputs) -> None:
     ValueError
         If one of them mixes, and there is one source.
     """
+    missed = given.estimates is not None and given.mixing_error > _MISSED
+    if not missed and len(given.names) > 1:
+        return  # what mixes is asked only where it matters, since that takes some milliseconds
     mixing = check_several(algorithms, given.names, mixture=given.mixture is not None)
-    if not mixing:
-        return
-    if given.estimates is not None and given.mixing_error > _MISSED:
+    if mixing and missed:
         print(
             f"phaserec: warning: the estimates leave {given.mixing_error:.1f} dB of the mixture, "
             f"which {mixing} spreads over them; --remainder takes it as one more source, and "

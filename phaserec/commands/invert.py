@@ -14,7 +14,7 @@ from phaserec._xp import to_numpy
 from phaserec.commands.console import command_line, standard_output, watched
 from phaserec.commands.following import Followed, follow_to_end
 from phaserec.commands.inputs import Inputs, check_mixing, load
-from phaserec.commands.options import Beginning, Mel, Signals, Transform, without
+from phaserec.commands.options import Beginning, Corpus, Mel, Signals, Transform, without
 from phaserec.commands.recovering import (
     Recipe,
     check_outputs,
@@ -62,20 +62,37 @@ def run(
         For anything wrong with the input; nothing has been written then.
     """
     signals, chosen = Signals(options), Transform(options)
-    beginning, mel = Beginning(options), Mel(options)
-    words = without(options, Signals, Transform, Beginning, Mel)
+    beginning, mel, corpus = Beginning(options), Mel(options), Corpus(options)
+    words = without(options, Signals, Transform, Beginning, Mel, Corpus)
     if mel.given and preset is None:
         algo = algo or "fast-griffin-lim"
-    # One seed for all that follows, so that every use of it starts from the same phases.
-    recipe = Recipe.chosen(signals, beginning, preset, algo, n_iter, words)
-    if signals.folder is not None and not mel.given:
-        from phaserec.commands import invert_folder  # has no part in other runs
+    if corpus.batch is not None or (signals.folder is not None and not mel.given):
+        from phaserec.commands import invert_corpus  # has no part in other runs
 
         if trace or report is not None:
-            raise ValueError("--trace and --report show one mixture, and MIXTURE is a folder")
-        return invert_folder.run(
-            recipe, signals, chosen, preset, output, no_overwrite, subtype, json_file
+            raise ValueError("--trace and --report show one mixture, and a corpus has many")
+        if mel.given:
+            raise ValueError("--mel and --analyse are about one recording; leave --batch out")
+        if memory is not None:
+            raise ValueError("--memory is about one recording; a corpus is read file by file")
+        # A random seed would make every run another one, which has nothing done.
+        beginning.seed = 0 if beginning.seed is None else beginning.seed
+        return invert_corpus.run(
+            lambda alone: Recipe.chosen(alone, beginning, preset, algo, n_iter, words),
+            signals,
+            corpus,
+            chosen,
+            preset,
+            output,
+            no_overwrite,
+            subtype,
+            json_file,
         )
+    for option, value in vars(corpus).items():
+        if value is not None:
+            raise ValueError(f"--{option} is about a corpus; name one with --batch")
+    # One seed for all that follows, so that every use of it starts from the same phases.
+    recipe = Recipe.chosen(signals.alone, beginning, preset, algo, n_iter, words)
     output = _output(output, signals)
     if not mel.given:
         from phaserec.commands import invert_long
@@ -125,7 +142,7 @@ def run(
     columns: dict[str, np.ndarray] = {}
     if given.references is not None:
         columns = scores(given, before, waveforms)
-        print_scores(given, columns, stream)
+        print_scores(given.names, columns, stream)
     if given.shipped:
         print(_EXPLAINED, file=stream)
     pages: dict[Path, bytes] = {}

@@ -107,7 +107,7 @@ def run_if_long(
                 place.write_text(document, encoding="utf-8")
     stream = words_to(json_file)
     if columns:
-        print_scores(given, columns, stream)
+        print_scores(given.names, columns, stream)
     for target in [*targets, *others]:
         print(target, file=stream)
     if json_file == STDOUT:

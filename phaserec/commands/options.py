@@ -107,6 +107,29 @@ signal_options = together(
 )
 
 
+class Corpus(Group):
+    """Many recordings, and what works on them."""
+
+    batch: str | None
+    jobs: int | None
+    scheduler: str | None
+    shard: str | None
+
+
+corpus_options = together(
+    click.option(
+        "--batch",
+        metavar="PATH",
+        help="Do a whole corpus: a folder, or a manifest (CSV, JSON lines, wav.scp, cuts).",
+    ),
+    click.option("--jobs", type=int, help="Processes of a corpus [one for each core]."),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="Dask cluster to do it, such as tcp://host:8786."
+    ),
+    click.option("--shard", metavar="I/N", help="Do each N-th of it from the I-th on."),
+)
+
+
 class Mel(Group):
     """Mel values in place of magnitudes, and what they are; None is what librosa or Kaldi have."""
 

@@ -2,11 +2,11 @@
 
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from phaserec._xp import as_int, to_numpy
 from phaserec.algorithms import Configured, configure, resolve
 from phaserec.commands.following import sdr, start_name
 from phaserec.commands.inputs import Inputs
-from phaserec.commands.options import Beginning, Signals
+from phaserec.commands.options import Beginning
 from phaserec.commands.results import number
 from phaserec.solving import PreparedRun, prepare
 from phaserec.starts.phases import as_rng
@@ -50,7 +50,7 @@ class Recipe:
     @classmethod
     def chosen(
         cls,
-        signals: Signals,
+        alone: bool,
         beginning: Beginning,
         preset: str | None,
         algo: str | None,
@@ -61,7 +61,9 @@ class Recipe:
 
         Parameters
         ----------
-        signals, beginning : Signals, Beginning
+        alone : bool
+            Whether there is no mixture, for the algorithm where none is named.
+        beginning : Beginning
             Options.
         preset : str or None
             File of ``phaserec tune``.
@@ -87,7 +89,7 @@ class Recipe:
             from phaserec.tuning import presets  # has no part in other runs
 
             tuned = presets.read(preset)
-        default = tuned.algorithm if tuned else ("fast-griffin-lim" if signals.alone else "aux")
+        default = tuned.algorithm if tuned else ("fast-griffin-lim" if alone else "aux")
         entry = resolve(algo or default)
         hyper = entry.parse(words)
         if tuned is not None and entry.name == tuned.algorithm:
@@ -137,19 +139,13 @@ def scores(given: Inputs, start: np.ndarray, after: np.ndarray) -> dict[str, np.
     return columns
 
 
-class Named(Protocol):
-    """Inputs, of a whole file or of a long one."""
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the sources."""
-
-
-def print_scores(given: Named, columns: Mapping[str, np.ndarray], stream: TextIO) -> None:
-    """The table of scores."""
-    width = max(len(name) for name in given.names) + 2
+def print_scores(
+    names: Sequence[str], columns: Mapping[str, Sequence[float] | np.ndarray], stream: TextIO
+) -> None:
+    """The table of scores in dB of sources."""
+    width = max(len(name) for name in names) + 2
     print(f"{'source':<{width}}" + "".join(f"  SDR {title}" for title in columns), file=stream)
-    for j, name in enumerate(given.names):
+    for j, name in enumerate(names):
         values = "".join(f"{score[j]:8.2f} dB" for score in columns.values())
         print(f"{name:<{width}}{values}", file=stream)
 
@@ -223,7 +219,7 @@ def described(
 def check_outputs(
     targets: Sequence[Path],
     others: Sequence[Path],
-    inputs: Sequence[str | Path],
+    inputs: Iterable[str | Path],
     subtype: str | None,
     no_overwrite: bool,
 ) -> None:
@@ -235,7 +231,7 @@ def check_outputs(
         Sounds; none for standard output.
     others : sequence of Path
         Other files.
-    inputs : sequence of str or Path
+    inputs : iterable of str or Path
         Files that are read.
     subtype : str or None
         Sample format.
@@ -295,8 +291,26 @@ def write(
     OSError
         If one cannot be written.
     """
+    sound = encoded(waveforms, rate, targets, subtype)
+    write_files([*targets, *pages], chain(sound, pages.values()))
+
+
+def encoded(
+    waveforms: np.ndarray, rate: int, targets: Sequence[Path], subtype: str | None
+) -> Iterator[bytes]:
+    """Contents of the files of sources, one after the other; warns of what is clipped.
+
+    Parameters
+    ----------
+    waveforms, rate, targets, subtype
+        As for :func:`write`.
+
+    Returns
+    -------
+    iterator of bytes
+        One for each target.
+    """
     peak = float(np.abs(waveforms).max())
     warn_of_clipping(peak, audio.encoding((*targets, Path("standard.wav"))[0], subtype)[1])
     sources = list(np.moveaxis(waveforms, 1, 0)) if targets else []
-    sound = audio.encoded(targets, sources, rate, subtype=subtype)
-    write_files([*targets, *pages], chain(sound, pages.values()))
+    return audio.encoded(targets, sources, rate, subtype=subtype)

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from phaserec import _html, audio
+from phaserec._files import distinct
+from phaserec.corpus.entries import Entry
 from phaserec.corpus.fingerprints import Fingerprint, fingerprint
 from phaserec.corpus.folders import audio_files
 from phaserec.corpus.layouts import arrange, arrange_like, guess
@@ -131,6 +133,20 @@ class MixtureFolder(Sequence[Item]):
         """Names of the sources, the same in all items."""
         return self.files[0].names
 
+    @property
+    def entries(self) -> list[Entry]:
+        """Files of every item; its sources are the estimates, or with other ones the references."""
+        names = distinct([files.name for files in self.files])
+        found = []
+        for name, files in zip(names, self.files, strict=True):
+            if self.estimates is None:
+                given, truth = files.sources, {}
+            else:
+                paths = self._estimates(files)
+                given, truth = dict(zip(files.names, paths, strict=True)), files.sources
+            found.append(Entry(name, files.mixture, given, truth, remainder=files.rest))
+        return found
+
     def __len__(self) -> int:
         return len(self.files)
 
@@ -219,7 +235,7 @@ def _find(folder: Path) -> tuple[_Files, ...]:
         raise ValueError(
             f"{folder} holds no mixtures with their sources: expected clean/ and noisy/ with files "
             "of equal names, or mix/ with s1/, s2/ …, or a folder for each item with mixture.wav "
-            "and a file for each source"
+            "and a file for each source; a manifest lists what is arranged otherwise"
         )
     names = found[0].names
     for item in found:

@@ -21,7 +21,7 @@ from phaserec._words import suggestion
 from phaserec._xp import as_int, to_numpy
 from phaserec.algorithms import configure, resolve
 from phaserec.corpus.mixtures import Item
-from phaserec.corpus.workers import available_cores
+from phaserec.corpus.workers import available_cores, one_thread
 from phaserec.evaluation import METRICS, Metric, Settings, Undefined, by_source
 from phaserec.evaluation import resolve as resolve_metrics
 from phaserec.problem import Problem
@@ -332,7 +332,7 @@ def _play(
     sizes = [size for _, size in rounds]
     total = sum(k * n for (k, _), n in zip(rounds, np.diff([0, *sizes]), strict=True))
     done, before = 0, 0
-    with ThreadPoolExecutor(jobs, initializer=_one_thread) as pool:
+    with ThreadPoolExecutor(jobs, initializer=one_thread) as pool:
         for kept, size in rounds:
             if kept < len(alive):
                 best = sorted(alive, key=lambda k: (-found.curve(k).max(), k))
@@ -404,13 +404,6 @@ def _metric(score: str) -> Metric:
     if score not in fit:
         raise ValueError(f"score={score!r} must be one of {', '.join(fit)}")
     return resolve_metrics([score])[0]
-
-
-def _one_thread() -> None:
-    """Leave the other processors to the other jobs."""
-    import numba
-
-    numba.set_num_threads(1)
 
 
 def _rounds(n_candidates: int, n_items: int, strategy: str) -> list[tuple[int, int]]:
