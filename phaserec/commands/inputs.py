@@ -439,10 +439,12 @@ def check_mixing(algorithms: Sequence[Configured], given: Inputs) -> None:
     ValueError
         If one of them mixes, and there is one source.
     """
+    if given.mixture is None:
+        return
     missed = given.estimates is not None and given.mixing_error > _MISSED
     if not missed and len(given.names) > 1:
         return  # what mixes is asked only where it matters, since that takes some milliseconds
-    mixing = check_several(algorithms, given.names, mixture=given.mixture is not None)
+    mixing = check_several(algorithms, given.names, mixture=True)
     if mixing and missed:
         print(
             f"phaserec: warning: the estimates leave {given.mixing_error:.1f} dB of the mixture, "
