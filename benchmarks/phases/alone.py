@@ -252,6 +252,7 @@ def draw(found: list[dict], path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(HOPS), figsize=(9, 3.6), sharey=True)
     for axis, hop in zip(axes, HOPS, strict=True):
         for algorithm, start, most in CASES:
+            most = min(most, MOST.get((algorithm, hop), most))
             places = [n for n in CHECKPOINTS if n <= most]
             facts = {"set": "VoiceBank", "hop": hop, "algorithm": algorithm, "start": start}
             means = [picked(found, "pesq", iteration=n, **facts).mean() for n in places]
