@@ -11,7 +11,7 @@ import soundfile
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from phaserec import STFT  # noqa: E402
+from phaserec import STFT, Problem, algorithms, iterate  # noqa: E402
 from unfolded import Separator  # noqa: E402
 from unfolded.losses import get_loss  # noqa: E402
 
@@ -24,7 +24,7 @@ def script(monkeypatch):
     if not SCRIPTS.is_dir():
         pytest.skip("the benchmarks are not installed with the package")
     monkeypatch.syspath_prepend(SCRIPTS)
-    names = ("_common", "compensation", "controlled")
+    names = ("_common", "compensation", "controlled", "alone", "train_alone", "train_proximal")
     yield importlib.import_module
     for name in names:
         sys.modules.pop(name, None)
@@ -184,3 +184,41 @@ def test_a_script_makes_everything_and_trains_once(script, folders, monkeypatch,
     assert (folders / "out" / f"{name}.csv").read_text() == first
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def speech(tmp_path):
+    """What passes for the recordings that networks for phases alone are trained on."""
+    for part in ("train", "valid"):
+        for number, name in enumerate(("ljspeech_00", "espeak-en")):
+            path = tmp_path / part / "speech" / f"{name}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(number).standard_normal(4 * 16000)
+            soundfile.write(path, 0.1 * noise, 16000)
+    return tmp_path
+
+
+def test_noise_is_as_loud_as_it_is_said_to_be(script):
+    T = STFT(1024, 512)(torch.randn(400, 8000, generator=torch.Generator().manual_seed(0)))
+    noise = script("train_alone").noisy(T, torch.Generator().manual_seed(0)) - T
+    snr = 10 * torch.log10(T.abs().square().sum((1, 2)) / noise.abs().square().sum((1, 2)))
+    assert snr.min() > -7 and snr.max() < 13 and snr.mean() == pytest.approx(3, abs=0.7)
+
+
+def test_networks_for_phases_alone_are_trained(script, speech, tmp_path):
+    network, proximal = script("train_alone"), script("train_proximal")
+    network.train(speech, tmp_path / "deep-griffin-lim-512", 512, steps=2)
+    proximal.train(speech, tmp_path / "learned-admm-512", 512, steps=2)
+    own = script("alone").trained(tmp_path, speech, 512)  # they are there: nothing is trained
+    p = Problem(STFT(1024, 512)(torch.randn(1, 8000)).abs(), stft=STFT(1024, 512), length=8000)
+    for algorithm in own.values():
+        *_, S = iterate(algorithm, p, 2, init="random", rng=0)
+        torch.testing.assert_close(S.abs(), p.magnitudes, rtol=1e-4, atol=1e-4)
+
+
+def test_learned_admm_is_admm_at_first(script):
+    proximal = script("train_proximal")
+    p = Problem(STFT(64)(torch.randn(1, 900)).abs(), stft=STFT(64), length=900)
+    S = p.start("random", 0)
+    expected = algorithms.resolve("admm").step(S, p, rho=proximal.RHO)
+    torch.testing.assert_close(proximal.admm(S, p, proximal.Proximal()), expected)

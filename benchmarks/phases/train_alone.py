@@ -141,8 +141,8 @@ def train(sounds: Path, output: Path, hop: int, steps: int | None = None, seed: 
                 file=log,
             )
             total = 0.0
-            save_file(averaged.state_dict(), output / "model.safetensors")
     log.close()
+    save_file(averaged.state_dict(), output / "model.safetensors")
     (output / "done").touch()
 
 
