@@ -113,7 +113,8 @@ def perform(words, folder):
         check_sound(target, LENGTH)
     else:
         names = {"speech", "remainder" if "--remainder" in words else "noise"}
-        sounds = [path for path in target.rglob("*") if path.is_file()]
+        files = (path for path in target.rglob("*") if path.is_file())
+        sounds = [path for path in files if path.suffix != ".json"]  # nor records of a corpus
         assert {path.stem for path in sounds} == names, words
         shipped = not {"mixture.wav", "noisy.wav", "validation_folder"} & set(words)
         for path in sounds:

@@ -100,3 +100,13 @@ def test_without_torch_the_remedy_is_named(monkeypatch):
     V = np.abs(STFT(64)(np.ones((1, 300))))
     with pytest.raises(ImportError, match=r"needs torch; pip install 'phaserec\[unfolded\]'"):
         phaserec.invert(V, stft=STFT(64), algorithm=deep_griffin_lim, n_iter=1, init="random")
+
+
+def test_it_is_unfolded_like_any_other():
+    stft = STFT(64, 32)
+    V = np.abs(stft(RNG.standard_normal((1, 500)))).astype(np.float32)
+    expected = phaserec.invert(V, stft=stft, algorithm=NAME, n_iter=2, init="zero", length=500)
+    for windows in (False, True):
+        net = UnfoldedInversion(NAME, 2, stft=stft, trainable={}, learn_windows=windows)
+        y = net(torch.from_numpy(V), init="zero", length=500)
+        np.testing.assert_allclose(y.detach().numpy(), expected, atol=1e-4)

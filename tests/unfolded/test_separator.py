@@ -124,7 +124,7 @@ def test_a_start_is_where_the_phases_start(algorithm):
     options = {"targets": ["a", "b"], "stft": STFT16, "sample_rate": 8000}
     model = Separator(Phases().double(), algorithm, 3 if algorithm else None, **options)
     x = torch.randn(1, 1, 40, dtype=torch.float64)
-    V, start = model.estimator(x, STFT16(x))
+    V, start, _ = model.estimator(x, STFT16(x))
     init = torch.polar(V, start.angle())[0, :, 0].detach()
     found = model.spectrogram(x)[0, :, 0].detach()
     if algorithm is None:

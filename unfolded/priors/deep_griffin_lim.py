@@ -22,7 +22,8 @@ _HOPS = {"half": 1 / 2, "quarter": 1 / 4}
 )
 def deep_griffin_lim(state: tuple, p: Any) -> tuple:
     """Deep Griffin-Lim: a trained network subtracts what it finds wrong (speech, 16 kHz)."""
-    return iteration(state, p, partial(subtracted, p.stft))
+    # Windows that are trained are those of a transform.
+    return iteration(state, p, partial(subtracted, getattr(p.stft, "stft", p.stft)))
 
 
 def iteration(state: tuple, p: Any, residual: Callable[..., Array]) -> tuple:
