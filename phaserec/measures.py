@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from phaserec._typing import ArrayT, Measurable
-from phaserec._xp import Array, as_array, is_complex, like, namespace, same_backend
+from phaserec._xp import (
+    Array,
+    as_array,
+    is_complex,
+    is_torch_array,
+    is_traced,
+    like,
+    namespace,
+    same_backend,
+)
 
 # Samples that are correlated at a time.
 _AT_ONCE = 1 << 16
@@ -220,11 +229,25 @@ def sdr(reference: ArrayT, estimate: ArrayT, *, filter_length: int = 512) -> Arr
     energy = auto[..., :1, None]
     loading = 1e-14 * energy + xp.where(energy == 0, xp.ones_like(energy), 0 * energy)
     gram = gram + loading * xp.eye(filter_length, dtype=xp.float64, device=s.device)
-    taps = xp.linalg.solve(gram, correlate[..., :filter_length, None])[..., 0]
+    taps = _solved(gram, correlate[..., :filter_length, None])[..., 0]
     target = xp.fft.irfft(spectrum * xp.fft.rfft(taps, n=n, axis=-1), n=n, axis=-1)
     padding = xp.zeros((*s.shape[:-1], filter_length), dtype=xp.float64, device=s.device)
     distortion = xp.concat([e, padding], axis=-1) - target
     return decibel(xp.sum(target**2, axis=-1), xp.sum(distortion**2, axis=-1))
+
+
+def _solved(A: Any, b: Any) -> Any:
+    """Solve symmetric systems that are positive definite but for rounding."""
+    xp = namespace(A)
+    if is_torch_array(A) and not is_traced():
+        # The pivots that LU in torch gets from its library can be wrong; this needs none, and half
+        # of the time.
+        import torch
+
+        factor, failed = torch.linalg.cholesky_ex(A)
+        if not bool(failed.any()):
+            return torch.cholesky_solve(b, factor)
+    return xp.linalg.solve(A, b)
 
 
 class RunningSDR:
